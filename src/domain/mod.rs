@@ -1,0 +1,14 @@
+//! Pure types and rules: no files, no clap, no YAML.
+
+pub mod action;
+pub mod duration;
+pub mod error;
+pub mod finding;
+pub mod level;
+pub mod name;
+pub mod owner;
+pub mod permission;
+pub mod quota;
+pub mod record;
+pub mod reference;
+pub mod size;

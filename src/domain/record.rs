@@ -1,0 +1,412 @@
+//! The records of the registry. Unknown keys of a record are carried along in `extra`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::action::Action;
+use super::level::Level;
+use super::quota::{DriverKind, Folders};
+
+/// A record that has a key in a section of the registry.
+pub trait Record: Serialize + serde::de::DeserializeOwned {
+    /// The section.
+    const SECTION: &'static str;
+    /// What one of them is called in a message.
+    const NOUN: &'static str;
+}
+
+/// The `vfadm:` line: which registry it is, and its generation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Header {
+    /// The version of the format.
+    pub schema: u32,
+    /// The registry's id; volumes carry it in their marker.
+    pub registry: Uuid,
+    /// Counts the commits.
+    pub generation: u64,
+    /// The time of the last commit.
+    pub updated_at: Timestamp,
+    /// Keys that this version does not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// The `settings:` line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Settings {
+    /// The shared uid of all folders.
+    pub uid: u32,
+    /// The shared gid of all folders.
+    pub gid: u32,
+    /// The mode of a folder, octal.
+    pub mode: String,
+    /// The volume that is meant where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_volume: Option<String>,
+    /// The high-water mark of kernel ids: never used twice.
+    pub next_kernel_id: u64,
+    /// How long folders stay in the trash, for `trash empty` without `--older-than`; days.
+    pub trash_days: u32,
+    /// Keys that this version does not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// A mounted filesystem, or a plain directory, that holds folders.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Volume {
+    /// Stands in the marker too.
+    pub id: Uuid,
+    /// Where it is mounted.
+    pub path: String,
+    /// What sets its limits.
+    pub driver: DriverKind,
+    /// What a folder is on it.
+    pub folders: Folders,
+    /// The only owner, for a dedicated volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedicated_to: Option<super::owner::Owner>,
+    /// Actions that are blocked for everybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked: Vec<Action>,
+    /// Actions that are blocked for an owner.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub blocked_for: BTreeMap<String, Vec<Action>>,
+    /// Actions that are allowed to an owner although they are blocked.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub allowed_for: BTreeMap<String, Vec<Action>>,
+    /// Kernel ids of removed scopes that still carry a charge.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub draining: Vec<u64>,
+    /// Keys that this version does not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// Whether a user may start sessions and make folders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OwnerState {
+    /// Yes.
+    #[default]
+    Active,
+    /// No; what is there stays.
+    Inactive,
+}
+
+impl OwnerState {
+    /// The word on the command line and in the registry.
+    pub fn name(self) -> &'static str {
+        match self {
+            OwnerState::Active => "active",
+            OwnerState::Inactive => "inactive",
+        }
+    }
+}
+
+/// How much an owner may have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowance {
+    /// The most folders, counted in every status; absent is unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_vfolders: Option<u64>,
+    /// A bound for the limit of each of its scopes, bytes; absent is unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_quota: Option<u64>,
+    /// The limit of a new scope, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_quota: Option<u64>,
+}
+
+/// A user.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct User {
+    /// The name of the user's scopes on disk.
+    pub id: Uuid,
+    /// Active or not.
+    #[serde(default)]
+    pub state: OwnerState,
+    /// Limits.
+    #[serde(flatten)]
+    pub allowance: Allowance,
+    /// Keys that this version does not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// What a member may do in a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Manages the project's folders.
+    Admin,
+    /// Uses them.
+    Member,
+}
+
+impl Role {
+    /// The word on the command line and in the registry.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Admin => "admin",
+            Role::Member => "member",
+        }
+    }
+}
+
+/// A project.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Project {
+    /// The name of the project's scopes on disk.
+    pub id: Uuid,
+    /// Active or not.
+    #[serde(default)]
+    pub state: OwnerState,
+    /// Who belongs to it.
+    #[serde(default)]
+    pub members: BTreeMap<String, Role>,
+    /// Limits.
+    #[serde(flatten)]
+    pub allowance: Allowance,
+    /// Keys that this version does not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// Where the limit of a scope comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitSource {
+    /// `quota set`: stays until `quota unset`.
+    #[default]
+    Set,
+    /// `vfolder create --quota-init`.
+    Init,
+    /// The owner's `default_quota`.
+    Default,
+    /// The owner's `max_quota`.
+    Max,
+    /// Nothing limits it.
+    None,
+}
+
+impl LimitSource {
+    fn is_set(&self) -> bool {
+        *self == LimitSource::Set
+    }
+}
+
+/// One owner's directory on one volume.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Scope {
+    /// Bytes; `null` is unlimited.
+    pub limit: Option<u64>,
+    /// Where the limit comes from; absent is `set`.
+    #[serde(default, skip_serializing_if = "LimitSource::is_set")]
+    pub source: LimitSource,
+    /// The kernel's number of the scope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_id: Option<u64>,
+    /// True while the directory exists.
+    pub present: bool,
+    /// Keys that this version does not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// Where a folder is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Being made.
+    Creating,
+    /// Being filled by a clone.
+    Copying,
+    /// Usable.
+    Ready,
+    /// In the trash.
+    Trashed,
+    /// Being removed for good.
+    Purging,
+}
+
+impl Status {
+    /// The word in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Creating => "creating",
+            Status::Copying => "copying",
+            Status::Ready => "ready",
+            Status::Trashed => "trashed",
+            Status::Purging => "purging",
+        }
+    }
+}
+
+/// A virtual folder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VFolder {
+    /// Its path on disk is made of the digits.
+    pub id: Uuid,
+    /// The volume that holds it.
+    pub volume: String,
+    /// Where it is in its life.
+    pub status: Status,
+    /// What the members of the owning project may do; absent for a user's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permission: Option<Level>,
+    /// Whether others may clone it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub cloneable: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was put into the trash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trashed_at: Option<Timestamp>,
+    /// Grants to users.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shares: BTreeMap<String, Level>,
+    /// Keys that this version does not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+impl VFolder {
+    /// The 32 digits of the id.
+    pub fn digits(&self) -> String {
+        self.id.simple().to_string()
+    }
+
+    /// The path below its scope while it is in use: `aa/bb/` and 28 digits, as on Backend.AI volumes of version 3.
+    pub fn home(&self) -> String {
+        let id = self.digits();
+        format!("{}/{}/{}", &id[..2], &id[2..4], &id[4..])
+    }
+
+    /// The path below its scope in the present status.
+    pub fn place(&self) -> String {
+        match self.status {
+            Status::Trashed | Status::Purging => format!(".trash/{}", self.digits()),
+            Status::Creating | Status::Copying => format!(".staging/{}", self.digits()),
+            Status::Ready => self.home(),
+        }
+    }
+}
+
+/// A share that waits for the invitee's consent. Its key is the invitation's id.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Invitation {
+    /// The id of the folder.
+    pub vfolder: Uuid,
+    /// Who invites.
+    pub inviter: String,
+    /// Who is invited.
+    pub invitee: String,
+    /// What is offered.
+    pub permission: Level,
+    /// `pending`, `accepted`, `rejected`, `canceled` or `expired`.
+    pub state: String,
+    /// When it was sent.
+    pub created_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+    /// Keys that this version does not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// What keeps a kernel of a session alive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Holder {
+    /// A process: gone when the pid is free, was given to another process, or the host was booted again.
+    Process {
+        /// In the host's PID namespace.
+        pid: u32,
+        /// Clock ticks after boot (`/proc/PID/stat`, field 22).
+        start_time: u64,
+        /// `/proc/sys/kernel/random/boot_id`.
+        boot_id: String,
+    },
+    /// Nothing that can be seen: until `session stop`.
+    Manual,
+}
+
+/// One container of a session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kernel {
+    /// Its name in the session.
+    pub name: String,
+    /// The host it runs on.
+    pub node: String,
+    /// What keeps it alive.
+    pub holder: Holder,
+}
+
+/// A folder in a session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionMount {
+    /// The id of the folder.
+    pub vfolder: Uuid,
+    /// The path inside the folder; absent for all of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subpath: String,
+    /// Where in the session.
+    pub target: String,
+    /// `ro` or `rw`.
+    pub permission: Level,
+    /// True when it came without being asked for.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub auto: bool,
+}
+
+/// A running computation. Its key is its name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Session {
+    /// Tells two sessions of one name apart.
+    pub id: Uuid,
+    /// Whose it is.
+    pub user: String,
+    /// The project it works for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Its containers.
+    pub kernels: Vec<Kernel>,
+    /// What every kernel sees.
+    pub mounts: Vec<SessionMount>,
+    /// When it was recorded.
+    pub started_at: Timestamp,
+    /// True when `session run` runs it: then `session stop` ends its processes too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub run: bool,
+    /// Keys that this version does not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+macro_rules! records {
+    ($($record:ident $section:literal $noun:literal;)*) => {
+        $(impl Record for $record {
+            const SECTION: &'static str = $section;
+            const NOUN: &'static str = $noun;
+        })*
+    };
+}
+
+records! {
+    Volume "volumes" "volume";
+    User "users" "user";
+    Project "projects" "project";
+    Scope "scopes" "quota scope";
+    VFolder "vfolders" "vfolder";
+    Invitation "invitations" "invitation";
+    Session "sessions" "session";
+}

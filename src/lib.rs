@@ -1,0 +1,4 @@
+//! vfadm gives users and projects of a cluster their storage: virtual folders with owners, hard quotas and mounts
+//! for sessions, directly on the storage hosts.
+
+pub mod domain;
