@@ -2,3 +2,4 @@
 //! for sessions, directly on the storage hosts.
 
 pub mod domain;
+pub mod host;

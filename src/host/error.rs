@@ -1,0 +1,77 @@
+//! Failures of system calls and programs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::domain::error::{Code, Error as Fault};
+
+/// A system call or a program that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A system call on a path failed.
+    #[error("cannot {action} {}: {}", .path.display(), reason(.source))]
+    Path {
+        /// What was tried, as a verb: `open`, `rename`.
+        action: &'static str,
+        /// What it was tried on.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// A system call that concerns no path failed.
+    #[error("cannot {action}: {}", reason(.source))]
+    Call {
+        /// What was tried.
+        action: &'static str,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// A program could not be found, failed, or did not end in time.
+    #[error("{0}")]
+    Program(String),
+    /// A signal asked the command to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// A result of the host layer.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The kernel's words for an error number, without Rust's `(os error N)`.
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
+}
+
+impl Error {
+    /// The failure of `action` on `path`.
+    pub fn path(action: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Error {
+        Error::Path { action, path: path.as_ref().to_owned(), source: source.into() }
+    }
+
+    /// The failure of `action`.
+    pub fn call(action: &'static str, source: impl Into<io::Error>) -> Error {
+        Error::Call { action, source: source.into() }
+    }
+
+    /// The error number, where a system call failed.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::Path { source, .. } | Error::Call { source, .. } => source.raw_os_error(),
+            Error::Program(_) | Error::Interrupted => None,
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Fault {
+        let code = match &error {
+            Error::Interrupted => Code::Interrupted,
+            _ => Code::Storage,
+        };
+        Fault::new(code, error.to_string())
+    }
+}

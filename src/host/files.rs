@@ -1,0 +1,141 @@
+//! Root-owned files: bounded reading, durable replacement.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+
+use super::dir::Dir;
+use super::error::{Error, Result};
+
+/// Reads a file of at most `most` bytes; `None` when there is none.
+pub fn read(dir: &Dir, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let file = match openat(dir, name, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(nix::errno::Errno::ENOENT) => return Ok(None),
+        Err(e) => return Err(Error::path("open", dir.join(name), e)),
+    };
+    let failed = |e| Error::path("read", dir.join(name), e);
+    let meta = file.metadata().map_err(failed)?;
+    if !meta.is_file() {
+        return Err(Error::Program(format!("{} is not a regular file", dir.join(name).display())));
+    }
+    let mut bytes = Vec::with_capacity(meta.len().min(most) as usize + 1);
+    file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > most {
+        return Err(Error::Program(format!("{} is larger than {most} bytes", dir.join(name).display())));
+    }
+    Ok(Some(bytes))
+}
+
+/// Whom a new file belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Ownership {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner and group.
+    pub ids: (u32, u32),
+}
+
+/// Mode and owner of a file; `None` when there is none.
+pub fn ownership(dir: &Dir, name: &str) -> Result<Option<Ownership>> {
+    Ok(dir.stat(name)?.map(|s| Ownership { mode: s.st_mode & 0o7777, ids: (s.st_uid, s.st_gid) }))
+}
+
+/// The name under which a file is written before it takes its own.
+pub fn draft_name(name: &str) -> String {
+    format!(".{name}.new")
+}
+
+/// Writes a draft beside `name` and makes it durable. Only one process may do this at a time.
+pub fn write_draft(dir: &Dir, name: &str, bytes: &[u8], like: Ownership) -> Result<()> {
+    let draft = draft_name(name);
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let failed = |e: std::io::Error| Error::path("write", dir.join(name), e);
+    let fd =
+        openat(dir, draft.as_str(), flags, Mode::from_bits_truncate(0o600)).map_err(|e| failed(e.into()))?;
+    let mut file = File::from(fd);
+    let write = |file: &mut File| {
+        file.set_permissions(std::fs::Permissions::from_mode(like.mode))?;
+        let meta = file.metadata()?;
+        use std::os::unix::fs::MetadataExt;
+        if (meta.uid(), meta.gid()) != like.ids {
+            std::os::unix::fs::fchown(&*file, Some(like.ids.0), Some(like.ids.1))?;
+        }
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write(&mut file).map_err(|e| {
+        let _ = dir.remove_file(&draft);
+        failed(e)
+    })
+}
+
+/// Gives the draft its name, in place of what had it, and makes that durable.
+pub fn publish_draft(dir: &Dir, name: &str) -> Result<()> {
+    nix::fcntl::renameat(dir, draft_name(name).as_str(), dir, name)
+        .map_err(|e| Error::path("replace", dir.join(name), e))?;
+    dir.sync()
+}
+
+/// Replaces a file as a whole, durably.
+pub fn replace(dir: &Dir, name: &str, bytes: &[u8], like: Ownership) -> Result<()> {
+    write_draft(dir, name, bytes, like)?;
+    publish_draft(dir, name)
+}
+
+/// Gives a file a second name; an existing second name is fine.
+pub fn link(dir: &Dir, name: &str, to: &Dir, second: &str) -> Result<()> {
+    match nix::unistd::linkat(dir, name, to, second, nix::fcntl::AtFlags::empty()) {
+        Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
+        Err(e) => Err(Error::path("link", to.join(second), e)),
+    }
+}
+
+/// Opens a file for reading and writing, making it (0600) if need be.
+pub fn open_or_create(dir: &Dir, name: &str) -> Result<File> {
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(dir, name, flags, Mode::from_bits_truncate(0o600))
+        .map(File::from)
+        .map_err(|e| Error::path("open", dir.join(name), e))
+}
+
+/// Opens an existing file for reading and writing; `None` when there is none.
+pub fn open_existing(dir: &Dir, name: &str) -> Result<Option<File>> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match openat(dir, name, flags, Mode::empty()) {
+        Ok(fd) => Ok(Some(File::from(fd))),
+        Err(nix::errno::Errno::ENOENT) => Ok(None),
+        Err(e) => Err(Error::path("open", dir.join(name), e)),
+    }
+}
+
+/// True when this process runs as root.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Room of the filesystem that holds a path, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Its size.
+    pub total: u64,
+    /// What is taken.
+    pub used: u64,
+}
+
+/// `statvfs` of a path.
+pub fn room(path: &Path) -> Result<Room> {
+    let stat = nix::sys::statvfs::statvfs(path).map_err(|e| Error::path("measure", path, e))?;
+    let unit = stat.fragment_size();
+    Ok(Room { total: stat.blocks() * unit, used: (stat.blocks() - stat.blocks_free()) * unit })
+}
+
+/// True where the filesystem that holds a directory is mounted read-only.
+pub fn is_read_only(dir: &Dir) -> bool {
+    nix::sys::statvfs::fstatvfs(dir).is_ok_and(|s| s.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
+}

@@ -1,0 +1,19 @@
+//! The only place that starts programs, makes raw system calls and reads `/proc`. It knows no vfolder.
+
+pub mod btrfs;
+pub mod dir;
+pub mod entries;
+pub mod error;
+pub mod files;
+pub mod lock;
+pub mod mount;
+pub mod namespace;
+pub mod privileges;
+pub mod probe;
+pub mod process;
+pub mod signals;
+pub mod space;
+pub mod supervise;
+pub mod terminal;
+
+pub use error::{Error, Result};

@@ -1,0 +1,147 @@
+//! A write by somebody who has no rights, to see whether the kernel stops it.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use nix::libc;
+
+use super::error::{Error, Result};
+
+/// What a write came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Bytes that the kernel took.
+    pub bytes: u64,
+    /// The error that ended it.
+    pub errno: Option<i32>,
+}
+
+const BLOCK: usize = 64 * 1024;
+
+/// Writes up to `bytes` bytes that no filesystem can compress to an open file, and makes them durable, in a child
+/// with this uid and gid, no other groups and no capabilities.
+pub fn write_as(file: &File, uid: u32, gid: u32, bytes: u64) -> Result<Written> {
+    let block = noise();
+    let (mut reader, writer) = std::io::pipe().map_err(|e| Error::call("make a pipe", e))?;
+    let report = writer.as_raw_fd();
+    let child = fork(|| {
+        let written = match drop_rights(uid, gid) {
+            0 => write_all(file.as_raw_fd(), &block, bytes),
+            errno => (u64::MAX, errno),
+        };
+        let mut message = [0u8; 12];
+        message[..8].copy_from_slice(&written.0.to_ne_bytes());
+        message[8..].copy_from_slice(&written.1.to_ne_bytes());
+        send(report, &message);
+    })?;
+    drop(writer);
+    let mut message = [0u8; 12];
+    let answer = reader.read_exact(&mut message);
+    while let Err(Errno::EINTR) = nix::sys::wait::waitpid(child, None) {}
+    answer.map_err(|e| Error::call("try a write without rights", e))?;
+    let (count, errno) = message.split_at(8);
+    let count = count.try_into().map(u64::from_ne_bytes).unwrap_or_default();
+    let errno = errno.try_into().map(i32::from_ne_bytes).unwrap_or_default();
+    if count == u64::MAX {
+        return Err(Error::call("give up rights", std::io::Error::from_raw_os_error(errno)));
+    }
+    Ok(Written { bytes: count, errno: (errno != 0).then_some(errno) })
+}
+
+/// Numbers that look random (xorshift), so that compression gains nothing.
+fn noise() -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut block = Vec::with_capacity(BLOCK);
+    while block.len() < BLOCK {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        block.extend(state.to_ne_bytes());
+    }
+    block
+}
+
+/// Runs `work` in a child that dies with its parent and ends with status 0. `work` may make system calls only: no
+/// allocation, no lock, for another thread may have held one when the child was made.
+#[allow(unsafe_code)]
+fn fork(work: impl FnOnce()) -> Result<nix::unistd::Pid> {
+    let parent = nix::unistd::getpid();
+    // SAFETY: the child calls only functions that are safe after a fork, and leaves by _exit.
+    match unsafe { libc::fork() } {
+        -1 => Err(Error::call("start a child process", Errno::last())),
+        0 => {
+            // SAFETY: plain system calls on integers.
+            unsafe {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                if libc::getppid() == parent.as_raw() {
+                    work();
+                }
+                libc::_exit(0)
+            }
+        }
+        pid => Ok(nix::unistd::Pid::from_raw(pid)),
+    }
+}
+
+/// Becomes a user without rights; 0 or an error number. The raw calls change this thread only, which is all there is
+/// in a child.
+#[allow(unsafe_code)]
+fn drop_rights(uid: u32, gid: u32) -> i32 {
+    // SAFETY: plain system calls; the list of groups is empty.
+    unsafe {
+        let failed = libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) != 0
+            || libc::syscall(libc::SYS_setresgid, gid, gid, gid) != 0
+            || libc::syscall(libc::SYS_setresuid, uid, uid, uid) != 0;
+        if failed { *libc::__errno_location() } else { 0 }
+    }
+}
+
+/// Bytes written and the error number that ended it (0: none).
+#[allow(unsafe_code)]
+fn write_all(fd: i32, block: &[u8], bytes: u64) -> (u64, i32) {
+    let mut done = 0;
+    while done < bytes {
+        let length = block.len().min(usize::try_from(bytes - done).unwrap_or(usize::MAX));
+        // SAFETY: `length` is at most the length of the block.
+        match unsafe { libc::write(fd, block.as_ptr().cast(), length) } {
+            // SAFETY: reads this thread's error number.
+            -1 => match unsafe { *libc::__errno_location() } {
+                libc::EINTR => {}
+                errno => return (done, errno),
+            },
+            count => done += count.unsigned_abs() as u64,
+        }
+    }
+    // SAFETY: a system call on an integer; the error number is this thread's.
+    let errno = unsafe { if libc::fsync(fd) == 0 { 0 } else { *libc::__errno_location() } };
+    (done, errno)
+}
+
+#[allow(unsafe_code)]
+fn send(fd: i32, message: &[u8]) {
+    // SAFETY: the length is the message's own. A message this short is written in one piece (PIPE_BUF).
+    unsafe { libc::write(fd, message.as_ptr().cast(), message.len()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_nothing_stops_is_counted() {
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(write_as(&file, 65534, 65534, 200_000).unwrap(), Written { bytes: 200_000, errno: None });
+        assert_eq!(file.metadata().unwrap().len(), 200_000);
+    }
+
+    #[test]
+    fn the_error_that_stops_a_write_comes_back() {
+        let file = File::options().write(true).open("/dev/full").unwrap();
+        assert_eq!(
+            write_as(&file, 65534, 65534, 1).unwrap(),
+            Written { bytes: 0, errno: Some(libc::ENOSPC) }
+        );
+    }
+}

@@ -1,0 +1,302 @@
+//! What `/proc` says: this host, processes, mounts, and who uses a path.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::error::{Error, Result};
+
+/// The name of this host, as `uname -n` prints it.
+pub fn hostname() -> String {
+    nix::sys::utsname::uname().map(|u| u.nodename().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The id of this boot; empty where `/proc` is missing.
+pub fn boot_id() -> &'static str {
+    static ID: OnceLock<String> = OnceLock::new();
+    ID.get_or_init(|| {
+        fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|s| s.trim().to_owned()).unwrap_or_default()
+    })
+}
+
+/// This process's id.
+pub fn own_pid() -> u32 {
+    std::process::id()
+}
+
+/// When a process began, in clock ticks after boot; `None` when there is no such process, or it is a zombie.
+pub fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(&stat).filter(|(state, _)| !matches!(state, b'Z' | b'X')).map(|(_, start)| start)
+}
+
+/// State and start time of a `/proc/PID/stat` line. The command name may hold spaces and parentheses.
+fn parse_stat(stat: &[u8]) -> Option<(u8, u64)> {
+    let end = stat.iter().rposition(|b| *b == b')')?;
+    let rest = std::str::from_utf8(&stat[end + 1..]).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = *fields.next()?.as_bytes().first()?;
+    // The state is field 3 of proc(5), the start time field 22.
+    let start = fields.nth(18)?.parse().ok()?;
+    Some((state, start))
+}
+
+/// Ends a process that another vfadm supervises: asks its supervisor (its parent) with SIGTERM, which passes that on,
+/// and kills it when it has not ended in time.
+pub fn end(pid: u32, start: u64, patience: std::time::Duration) -> Result<()> {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    let alive = || start_time(pid) == Some(start);
+    let pause = || {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        super::signals::check()
+    };
+    if let Some(parent) = parent_of(pid).filter(|parent| *parent > 1) {
+        // A failure means that it has ended meanwhile.
+        let _ = kill(Pid::from_raw(parent as i32), Signal::SIGTERM);
+    }
+    let until = std::time::Instant::now() + patience;
+    while alive() && std::time::Instant::now() < until {
+        pause()?;
+    }
+    if alive() {
+        let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+    }
+    while alive() {
+        pause()?;
+    }
+    Ok(())
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let end = stat.iter().rposition(|b| *b == b')')?;
+    std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// The command name of a process, for messages.
+pub fn command_name(pid: u32) -> String {
+    fs::read(format!("/proc/{pid}/comm"))
+        .map(|name| String::from_utf8_lossy(&name).trim_end().to_owned())
+        .unwrap_or_else(|_| "?".to_owned())
+}
+
+/// One line of a mountinfo file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// `major:minor` of the filesystem.
+    pub device: String,
+    /// The directory of the filesystem that is mounted.
+    pub root: PathBuf,
+    /// Where it is mounted.
+    pub point: PathBuf,
+    /// Options of this mount.
+    pub options: String,
+    /// The type of the filesystem.
+    pub filesystem: String,
+    /// What is mounted, as the kernel names it.
+    pub source: String,
+}
+
+/// Parses a mountinfo file (proc(5)); lines of another form are passed over.
+pub fn parse_mounts(text: &[u8]) -> Vec<Mount> {
+    text.split(|b| *b == b'\n').filter_map(parse_mount).collect()
+}
+
+fn parse_mount(line: &[u8]) -> Option<Mount> {
+    let fields: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
+    let dash = fields.iter().position(|f| *f == b"-")?;
+    let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
+    Some(Mount {
+        device: text(fields.get(2)?),
+        root: unescape(fields.get(3)?),
+        point: unescape(fields.get(4)?),
+        options: text(fields.get(5)?),
+        filesystem: text(fields.get(dash + 1)?),
+        source: text(fields.get(dash + 2)?),
+    })
+}
+
+/// Undoes the octal escapes of mountinfo.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut out = Vec::with_capacity(field.len());
+    let mut at = 0;
+    while at < field.len() {
+        let digits = field.get(at + 1..at + 4).and_then(|d| std::str::from_utf8(d).ok());
+        match (field[at], digits.and_then(|d| u8::from_str_radix(d, 8).ok())) {
+            (b'\\', Some(byte)) => {
+                out.push(byte);
+                at += 4;
+            }
+            (byte, _) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(out))
+}
+
+/// The mounts that this process sees.
+pub fn own_mounts() -> Result<Vec<Mount>> {
+    let path = "/proc/self/mountinfo";
+    Ok(parse_mounts(&fs::read(path).map_err(|e| Error::path("read", path, e))?))
+}
+
+/// The mount that holds `path`: the last one whose mount point is the longest prefix of it.
+pub fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
+    mounts.iter().filter(|m| path.starts_with(&m.point)).max_by_key(|m| m.point.components().count())
+}
+
+/// Who uses something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The process.
+    pub pid: u32,
+    /// Its command name.
+    pub command: String,
+    /// How: `mounted at /x`, `open file`, `working directory`.
+    pub how: String,
+}
+
+/// A directory that processes may use.
+pub struct Target {
+    device: String,
+    root: PathBuf,
+    path: PathBuf,
+}
+
+impl Target {
+    /// What to look for, to find users of `path` (canonical). `None` where its mount is not known.
+    pub fn of(path: &Path) -> Result<Option<Target>> {
+        let mounts = own_mounts()?;
+        Ok(mount_of(&mounts, path).map(|mount| {
+            let below = path.strip_prefix(&mount.point).unwrap_or(Path::new(""));
+            let root = if below.as_os_str().is_empty() { mount.root.clone() } else { mount.root.join(below) };
+            Target { device: mount.device.clone(), root, path: path.to_owned() }
+        }))
+    }
+
+    /// The processes that have it, or something below it, mounted, open, or as a directory of theirs.
+    ///
+    /// A bind mount is found by the filesystem and the *root* field of its mountinfo line, in every mount
+    /// namespace: its mount point says nothing of what is mounted.
+    pub fn users(&self) -> Result<Vec<User>> {
+        let mut users = Vec::new();
+        let mut namespaces = HashSet::new();
+        let entries = fs::read_dir("/proc").map_err(|e| Error::path("read", "/proc", e))?;
+        for entry in entries.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+            let proc = entry.path();
+            if let Ok(namespace) = fs::read_link(proc.join("ns/mnt"))
+                && !namespaces.contains(&namespace)
+                && let Ok(text) = fs::read(proc.join("mountinfo"))
+            {
+                namespaces.insert(namespace);
+                if let Some(mount) = parse_mounts(&text).iter().find(|m| self.covers(m)) {
+                    users.push(self.user(pid, format!("mounted at {}", mount.point.display())));
+                    continue;
+                }
+            }
+            if pid != super::process::own_pid()
+                && let Some(how) = self.opened_by(&proc)
+            {
+                users.push(self.user(pid, how));
+            }
+        }
+        Ok(users)
+    }
+
+    fn user(&self, pid: u32, how: String) -> User {
+        User { pid, command: command_name(pid), how }
+    }
+
+    fn covers(&self, mount: &Mount) -> bool {
+        mount.device == self.device && mount.root.starts_with(&self.root)
+    }
+
+    fn opened_by(&self, proc: &Path) -> Option<String> {
+        let below = |link: PathBuf| {
+            fs::read_link(link).is_ok_and(|path| {
+                let bytes = path.as_os_str().as_bytes();
+                let plain = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
+                Path::new(std::ffi::OsStr::from_bytes(plain)).starts_with(&self.path)
+            })
+        };
+        if below(proc.join("cwd")) {
+            return Some("working directory".to_owned());
+        }
+        if below(proc.join("root")) {
+            return Some("root directory".to_owned());
+        }
+        let open = fs::read_dir(proc.join("fd")).ok()?;
+        open.flatten().any(|fd| below(fd.path())).then(|| "open file".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stat_line_is_read_past_any_command_name() {
+        let line = b"42 (a) b ) R 1 42 42 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 81523 0 0";
+        assert_eq!(parse_stat(line), Some((b'R', 81523)));
+        assert_eq!(parse_stat(b"42 (a"), None);
+    }
+
+    #[test]
+    fn the_start_time_tells_a_process_from_a_reused_pid() {
+        assert!(start_time(own_pid()).is_some());
+        assert_eq!(start_time(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_mountinfo_line_is_read_with_optional_fields_and_escapes() {
+        let line =
+            b"36 35 98:0 /mnt1 /mnt\\0402 rw,noatime shared:1 master:2 - ext3 /dev/root rw,errors=continue\n";
+        let mounts = parse_mounts(line);
+        assert_eq!(
+            mounts,
+            [Mount {
+                device: "98:0".into(),
+                root: "/mnt1".into(),
+                point: "/mnt 2".into(),
+                options: "rw,noatime".into(),
+                filesystem: "ext3".into(),
+                source: "/dev/root".into(),
+            }]
+        );
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    fn tail(path: &Path) -> std::process::Child {
+        std::process::Command::new("tail")
+            .arg("-f")
+            .arg(path)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_process_that_has_a_file_open_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap();
+        fs::write(path.join("f"), "x").unwrap();
+        let target = Target::of(&path).unwrap().unwrap();
+        assert_eq!(target.users().unwrap(), []);
+        let mut tail = tail(&path.join("f"));
+        let found = (0..100).find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            target.users().unwrap().into_iter().next()
+        });
+        tail.kill().unwrap();
+        tail.wait().unwrap();
+        let found = found.expect("tail is found");
+        assert_eq!((found.command.as_str(), found.how.as_str()), ("tail", "open file"));
+    }
+}
