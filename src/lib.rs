@@ -3,4 +3,5 @@
 
 pub mod domain;
 pub mod host;
+pub mod output;
 pub mod tree;

@@ -1,0 +1,106 @@
+//! Manual pages, one a command.
+
+use std::io;
+
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+const SECTION: &str = "8";
+/// Stands in the foot of each page. Not the day of the build: the pages are compared byte for byte.
+const DATE: &str = "2026-11-24";
+
+const ENVIRONMENT: [(&str, &str); 2] = [
+    ("VFADM_ROOT", "The root, where --root is not given."),
+    ("NO_COLOR", "Any value: no colours, unless --color always."),
+];
+
+const FILES: [(&str, &str); 3] = [
+    ("ROOT/registry.yaml", "The state: one record a line."),
+    ("ROOT/.vfadm/backups/", "Earlier generations of it."),
+    ("VOLUME/.vfadm-volume.yaml", "Marks a volume, so that a wrong or missing mount is noticed."),
+];
+
+const EXIT: [(&str, &str); 12] = [
+    ("0", "Done, or nothing had to be done."),
+    ("1", "Another failure."),
+    ("2", "Usage: a malformed name, size, reference or mount target, or a question that could not be asked."),
+    ("3", "Not found, or out of the user's reach."),
+    ("4", "Conflict: it exists, a count limit, a wrong state, mount targets that overlap."),
+    ("5", "Not permitted, or a volume blocks the action."),
+    ("6", "In use by a session, a mount or an open file."),
+    ("7", "The registry was busy for longer than --lock-timeout."),
+    ("8", "The storage or a tool failed, there is no room, or the limit cannot be enforced."),
+    ("9", "The registry cannot be read."),
+    ("10", "A check found something."),
+    ("130", "Interrupted by a signal."),
+];
+
+/// File name and text of the page of each command.
+pub fn pages(command: clap::Command) -> io::Result<Vec<(String, Vec<u8>)>> {
+    let mut command = command.disable_help_flag(true);
+    command.build();
+    let mut pages = Vec::new();
+    collect(&command, "vfadm", &mut pages)?;
+    Ok(pages)
+}
+
+fn collect(command: &clap::Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) -> io::Result<()> {
+    pages.push((format!("{name}.{SECTION}"), page(command, name)?));
+    for sub in command.get_subcommands() {
+        collect(sub, &format!("{name}-{}", sub.get_name()), pages)?;
+    }
+    Ok(())
+}
+
+fn page(command: &clap::Command, name: &str) -> io::Result<Vec<u8>> {
+    let typed = name.replace('-', " ");
+    let typed = typed.replace("add member", "add-member").replace("remove member", "remove-member");
+    let command = command.clone().name(name.to_owned()).bin_name(typed);
+    let man = Man::new(command.clone())
+        .section(SECTION)
+        .title(name.to_uppercase())
+        .manual("vfadm")
+        .source("vfadm")
+        .date(DATE);
+    let mut text = Vec::new();
+    man.render_title(&mut text)?;
+    man.render_name_section(&mut text)?;
+    man.render_synopsis_section(&mut text)?;
+    man.render_description_section(&mut text)?;
+    if command.get_arguments().any(|a| !a.is_hide_set()) {
+        man.render_options_section(&mut text)?;
+    }
+    let subcommands: Vec<_> = command.get_subcommands().collect();
+    if !subcommands.is_empty() {
+        let mut roff = Roff::new();
+        roff.control("SH", ["COMMANDS"]);
+        for sub in subcommands {
+            roff.control("TP", []);
+            roff.text([bold(format!("{name}-{}({SECTION})", sub.get_name()))]);
+            roff.text([roman(sub.get_about().map(ToString::to_string).unwrap_or_default())]);
+        }
+        roff.to_writer(&mut text)?;
+    }
+    let mut roff = Roff::new();
+    for (title, entries) in [("ENVIRONMENT", &ENVIRONMENT[..]), ("FILES", &FILES[..])] {
+        roff.control("SH", [title]);
+        for (name, meaning) in entries {
+            roff.control("TP", []);
+            roff.text([bold(*name)]);
+            roff.text([roman(*meaning)]);
+        }
+    }
+    roff.control("SH", ["EXIT STATUS"]);
+    for (status, meaning) in EXIT {
+        roff.control("TP", []);
+        roff.text([bold(status)]);
+        roff.text([roman(meaning)]);
+    }
+    roff.to_writer(&mut text)?;
+    Ok(without_idle_breaks(&text))
+}
+
+/// clap_mangen separates paragraphs by a blank line between two breaks, which mandoc(1) warns of.
+fn without_idle_breaks(text: &[u8]) -> Vec<u8> {
+    String::from_utf8_lossy(text).replace("\n.br\n\n.br\n", "\n.sp\n").into_bytes()
+}

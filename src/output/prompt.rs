@@ -1,0 +1,21 @@
+//! Questions. They are asked on a terminal only.
+
+use std::io::{self, IsTerminal};
+
+use crate::domain::error::{Code, Error, Result};
+
+/// Asks whether to go on; `Ok` is yes. Without a terminal the answer has to be on the command line (exit 2).
+pub fn confirm(question: &str, yes: bool) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(Error::usage(format!("{question} There is no terminal to ask on")).hint("say --yes"));
+    }
+    let answer = dialoguer::Confirm::new().with_prompt(question).default(false).interact();
+    match answer {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::new(Code::Failure, "nothing was done")),
+        Err(_) => Err(Error::new(Code::Interrupted, "interrupted; nothing was done")),
+    }
+}

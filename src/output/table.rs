@@ -1,0 +1,255 @@
+//! Tables for people, made from the documents, so that both say the same.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde_json::Value;
+
+use crate::domain::name::printable;
+use crate::domain::size;
+
+/// How a value is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// As it is.
+    Text,
+    /// A number of bytes; `null` is unlimited.
+    Bytes,
+    /// A percentage.
+    Percent,
+    /// The first digits of an id.
+    Id,
+    /// How many entries a list has.
+    Count,
+    /// A bar of ten characters and a percentage.
+    Bar,
+}
+
+/// One column.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    /// Its head.
+    pub title: &'static str,
+    /// The key of the document.
+    pub key: &'static str,
+    /// How its values are shown.
+    pub kind: Kind,
+}
+
+impl Column {
+    /// A column of text.
+    pub const fn text(title: &'static str, key: &'static str) -> Column {
+        Column { title, key, kind: Kind::Text }
+    }
+
+    /// A column of another kind.
+    pub const fn of(title: &'static str, key: &'static str, kind: Kind) -> Column {
+        Column { title, key, kind }
+    }
+}
+
+const UNKNOWN: &str = "?";
+const NONE: &str = "-";
+
+/// A table with a head and no lines. With a width, cells are wrapped to fit.
+pub fn render(items: &[Value], columns: &[Column], width: Option<u16>) -> String {
+    let rows = items.iter().map(|item| columns.iter().map(|c| cell(item, c)).collect());
+    match width {
+        Some(width) => wrapped(rows.collect(), columns, width),
+        None => aligned(rows.collect(), columns),
+    }
+}
+
+fn is_number(kind: Kind) -> bool {
+    matches!(kind, Kind::Bytes | Kind::Percent | Kind::Count)
+}
+
+fn wrapped(rows: Vec<Vec<String>>, columns: &[Column], width: u16) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    table.set_header(columns.iter().map(|c| c.title));
+    table.add_rows(rows);
+    for (index, column) in columns.iter().enumerate() {
+        if let Some(place) = table.column_mut(index) {
+            place.set_padding((0, 2));
+            if is_number(column.kind) {
+                place.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+    }
+    trimmed(table.lines())
+}
+
+/// Without a terminal there is nothing to wrap: one pass over the cells, so that long lists cost little.
+fn aligned(rows: Vec<Vec<String>>, columns: &[Column]) -> String {
+    let head: Vec<String> = columns.iter().map(|c| c.title.to_owned()).collect();
+    let length = |text: &str| text.chars().count();
+    let mut widths: Vec<usize> = head.iter().map(|h| length(h)).collect();
+    for row in &rows {
+        for (width, text) in widths.iter_mut().zip(row) {
+            *width = (*width).max(length(text));
+        }
+    }
+    let lines = std::iter::once(&head).chain(&rows).map(|row| {
+        let mut line = String::new();
+        for ((text, width), column) in row.iter().zip(&widths).zip(columns) {
+            let fill = " ".repeat(width - length(text));
+            match is_number(column.kind) {
+                true => line.extend([fill.as_str(), text, "  "]),
+                false => line.extend([text.as_str(), &fill, "  "]),
+            }
+        }
+        line
+    });
+    trimmed(lines)
+}
+
+fn trimmed(lines: impl Iterator<Item = String>) -> String {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn cell(item: &Value, column: &Column) -> String {
+    match item.get(column.key) {
+        None if item.get(format!("{}_unknown_reason", column.key)).is_some() => UNKNOWN.to_owned(),
+        None => NONE.to_owned(),
+        Some(value) => shown(value, column.kind),
+    }
+}
+
+fn shown(value: &Value, kind: Kind) -> String {
+    match (kind, value) {
+        (Kind::Bytes, Value::Null) => "unlimited".to_owned(),
+        (Kind::Bytes, value) => value.as_u64().map_or(UNKNOWN.to_owned(), size::human),
+        (Kind::Percent, Value::Number(n)) => format!("{n} %"),
+        (Kind::Bar, Value::Number(n)) => bar(n.as_f64().unwrap_or(0.0)),
+        (Kind::Id, Value::String(id)) => id.chars().take(8).collect(),
+        (Kind::Count, Value::Array(list)) => list.len().to_string(),
+        (_, value) => plain(value),
+    }
+}
+
+fn bar(percent: f64) -> String {
+    let full = ((percent / 10.0).round() as usize).min(10);
+    format!("[{}{}] {percent:.0} %", "#".repeat(full), ".".repeat(10 - full))
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => NONE.to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::String(text) if text.is_empty() => NONE.to_owned(),
+        Value::String(text) => printable(text),
+        Value::Array(list) if list.is_empty() => NONE.to_owned(),
+        Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Object(map) if map.is_empty() => NONE.to_owned(),
+        Value::Object(map) => match map.keys().map(String::as_str).collect::<Vec<_>>()[..] {
+            // A grant, a membership: `bob (rw)`.
+            [_, _] if map.contains_key("user") => {
+                let values: Vec<String> = map.values().map(plain).collect();
+                format!("{} ({})", values[0], values[1])
+            }
+            _ => map.iter().map(|(k, v)| format!("{k}={}", plain(v))).collect::<Vec<_>>().join(" "),
+        },
+        number => number.to_string(),
+    }
+}
+
+/// Tab-separated values with a head; tabs and line ends in values are escaped, bytes are numbers.
+pub fn tsv(items: &[Value], columns: &[Column]) -> String {
+    let mut text = columns.iter().map(|c| c.key).collect::<Vec<_>>().join("\t");
+    text.push('\n');
+    for item in items {
+        let row: Vec<String> = columns.iter().map(|c| item.get(c.key).map_or(String::new(), bare)).collect();
+        text.push_str(&row.join("\t"));
+        text.push('\n');
+    }
+    text
+}
+
+fn bare(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => printable(text),
+        Value::Array(_) | Value::Object(_) => plain(value),
+        other => other.to_string(),
+    }
+}
+
+/// One thing as `key: value` lines; lists of things are shown below, indented.
+pub fn sheet(item: &Value) -> String {
+    let Value::Object(map) = item else { return format!("{}\n", plain(item)) };
+    let width = map.keys().map(String::len).max().unwrap_or(0);
+    let mut text = String::new();
+    for (key, value) in map {
+        let title = key.replace('_', " ");
+        match value {
+            Value::Array(list) if list.iter().any(|v| v.as_object().is_some_and(|m| m.len() > 2)) => {
+                text.push_str(&format!("{title}:\n"));
+                for entry in list {
+                    text.push_str(&format!("  {}\n", plain(entry)));
+                }
+            }
+            value => text.push_str(&format!("{title:width$}  {}\n", by_key(key, value))),
+        }
+    }
+    text
+}
+
+fn by_key(key: &str, value: &Value) -> String {
+    let is_size = key.ends_with("_bytes") || matches!(key, "max_quota" | "default_quota");
+    match value {
+        Value::Null if is_size || key == "max_vfolders" => "unlimited".to_owned(),
+        Value::Number(n) if is_size => n.as_u64().map_or(n.to_string(), size::human),
+        value => plain(value),
+    }
+}
+
+/// One thing as tab-separated keys and values.
+pub fn sheet_tsv(item: &Value) -> String {
+    let Value::Object(map) = item else { return format!("{}\n", bare(item)) };
+    map.iter().map(|(key, value)| format!("{key}\t{}\n", bare(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const COLUMNS: [Column; 3] = [
+        Column::text("NAME", "name"),
+        Column::of("LIMIT", "limit_bytes", Kind::Bytes),
+        Column::of("USED", "used", Kind::Bar),
+    ];
+
+    fn items() -> Vec<Value> {
+        vec![
+            json!({"name": "a", "limit_bytes": 1024, "used": 43.6}),
+            json!({"name": "longer\u{1b}[2J", "limit_bytes": null, "used_unknown_reason": "x"}),
+        ]
+    }
+
+    #[test]
+    fn a_table_has_aligned_columns_and_cannot_steer_the_terminal() {
+        assert_eq!(
+            render(&items(), &COLUMNS, None),
+            "NAME                 LIMIT  USED\n\
+             a                    1 KiB  [####......] 44 %\n\
+             longer\\u{1b}[2J  unlimited  ?\n"
+        );
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal() {
+        let text = render(&items(), &COLUMNS, Some(30));
+        assert!(text.lines().all(|l| l.chars().count() <= 30), "{text}");
+    }
+
+    #[test]
+    fn tsv_has_plain_numbers() {
+        assert_eq!(tsv(&items(), &COLUMNS), "name\tlimit_bytes\tused\na\t1024\t43.6\nlonger\\u{1b}[2J\t\t\n");
+    }
+}
