@@ -4,4 +4,5 @@
 pub mod domain;
 pub mod host;
 pub mod output;
+pub mod registry;
 pub mod tree;

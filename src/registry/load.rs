@@ -1,0 +1,44 @@
+//! Reading the registry of a root.
+
+use super::backups;
+use super::root::{FILE, Root};
+use super::state::Registry;
+use super::validate::validate;
+use crate::domain::error::{Error, Result};
+use crate::domain::finding::Severity;
+use crate::host::files;
+
+/// A registry larger than this (a million folders) is taken for a mistake.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Reads the registry of a root. A file that somebody edited is validated as a whole; a broken one is an error that
+/// says how to bring the last good one back (exit 9).
+pub fn load(root: &Root) -> Result<Registry> {
+    let bytes = files::read(root.dir(), FILE, MOST_BYTES)
+        .map_err(|e| Error::registry(e.to_string()))?
+        .ok_or_else(|| Error::registry(format!("there is no registry at {}", root.file().display())))?;
+    read(bytes, root).map_err(|error| match backups::remedy(root) {
+        Some(remedy) if error.hint.is_none() => error.hint(remedy),
+        _ => error,
+    })
+}
+
+fn read(bytes: Vec<u8>, root: &Root) -> Result<Registry> {
+    let mut registry = Registry::parse(bytes, root.file())?;
+    if registry.was_edited() {
+        let findings = validate(&registry)?;
+        if let Some(worst) = findings.iter().find(|f| f.severity == Severity::Error) {
+            let line = worst.line.unwrap_or(1);
+            let file = root.file();
+            return Err(Error::registry(format!(
+                "{}: line {line}: {}: {}",
+                file.display(),
+                worst.subject,
+                worst.message
+            ))
+            .detail("line", line));
+        }
+    }
+    registry.remedy = backups::remedy_unchecked(root);
+    Ok(registry)
+}

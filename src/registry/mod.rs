@@ -1,0 +1,15 @@
+//! The registry file: read, lock, commit.
+
+pub mod backups;
+pub mod document;
+pub mod load;
+pub mod root;
+pub mod schema;
+pub mod state;
+pub mod store;
+pub mod validate;
+
+pub use load::load;
+pub use root::Root;
+pub use state::{Change, Registry};
+pub use store::{Locked, now};

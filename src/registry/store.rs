@@ -1,0 +1,127 @@
+//! Locking and committing. The lock is a type: only [`Locked`] can write.
+
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::backups;
+use super::root::{FILE, Root};
+use super::state::{Change, Registry};
+use crate::domain::error::{Code, Error, Result};
+use crate::host::files::{self, Ownership};
+use crate::host::lock::FileLock;
+use crate::host::process;
+
+const LOCK: &str = "lock";
+
+/// Who holds the lock: written into the lock file for whoever waits.
+#[derive(Serialize, Deserialize)]
+struct LockHolder {
+    host: String,
+    pid: u32,
+    command: String,
+    since: Timestamp,
+}
+
+/// The registry, locked for writing until dropped.
+pub struct Locked {
+    /// The root.
+    pub root: Root,
+    /// The records.
+    pub registry: Registry,
+    lock: FileLock,
+}
+
+/// The time, to the second.
+pub fn now() -> Timestamp {
+    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// Takes the lock of a root, waiting at most `timeout` (exit 7).
+pub fn lock_root(root: &Root, timeout: Duration, command: &str) -> Result<FileLock> {
+    let private = root.dir().ensure_dir(super::root::PRIVATE, 0o700)?;
+    let file = files::open_or_create(&private, LOCK)?;
+    match FileLock::wait(file, timeout)? {
+        Ok(lock) => {
+            let holder = LockHolder {
+                host: process::hostname(),
+                pid: process::own_pid(),
+                command: command.to_owned(),
+                since: now(),
+            };
+            note_holder(&lock, &holder);
+            Ok(lock)
+        }
+        Err(file) => Err(busy(file, timeout)),
+    }
+}
+
+/// The holder's words are for people: a failure to write them is no failure of the command.
+fn note_holder(lock: &FileLock, holder: &LockHolder) {
+    if let Ok(text) = serde_json::to_string(holder) {
+        let mut file = lock.file();
+        let _ = file.set_len(0);
+        let _ = file.seek(SeekFrom::Start(0));
+        let _ = file.write_all(format!("{text}\n").as_bytes());
+    }
+}
+
+fn busy(mut file: std::fs::File, timeout: Duration) -> Error {
+    let mut text = String::new();
+    let _ = (&mut file).take(64 * 1024).read_to_string(&mut text);
+    let by = serde_json::from_str::<LockHolder>(&text)
+        .map(|h| format!(": {} (pid {} on {}) has held it since {}", h.command, h.pid, h.host, h.since))
+        .unwrap_or_default();
+    Error::new(Code::Busy, format!("the registry was busy for {} s{by}", timeout.as_secs_f64()))
+        .hint("try again, or wait longer with --lock-timeout 120s")
+}
+
+impl Locked {
+    /// Locks a root and reads its registry.
+    pub fn open(root: Root, timeout: Duration, command: &str) -> Result<Locked> {
+        let lock = lock_root(&root, timeout, command)?;
+        let registry = super::load::load(&root)?;
+        Ok(Locked { root, registry, lock })
+    }
+
+    /// Makes the registry of a new root, under its lock.
+    pub fn create(root: Root, registry: Registry, lock: FileLock) -> Result<Locked> {
+        let locked = Locked { root, registry, lock };
+        let ids = locked.root.dir().stat_self()?;
+        files::replace(
+            locked.root.dir(),
+            FILE,
+            &locked.registry.render(),
+            Ownership { mode: 0o600, ids: (ids.st_uid, ids.st_gid) },
+        )?;
+        Ok(locked)
+    }
+
+    /// Applies the changes and replaces the file: draft, sync, link of the old one, rename, sync of the
+    /// directory. Mode and owner are kept. Until the rename, nothing has changed.
+    pub fn commit(&mut self, changes: &[Change]) -> Result<()> {
+        for change in changes {
+            self.registry.apply(change);
+        }
+        if !self.registry.is_changed() {
+            return Ok(());
+        }
+        let replaced = self.registry.header.generation;
+        let time = now();
+        self.registry.next_generation(time);
+        let like = files::ownership(self.root.dir(), FILE)?
+            .ok_or_else(|| Error::registry(format!("{} has gone", self.root.file().display())))?;
+        files::write_draft(self.root.dir(), FILE, &self.registry.render(), like)?;
+        backups::keep(&self.root, replaced, time)?;
+        files::publish_draft(self.root.dir(), FILE)?;
+        Ok(())
+    }
+
+    /// Gives root and registry back, without the lock.
+    pub fn unlock(self) -> (Root, Registry) {
+        let _ = self.lock.file().set_len(0);
+        (self.root, self.registry)
+    }
+}
