@@ -4,5 +4,6 @@
 pub mod domain;
 pub mod host;
 pub mod output;
+pub mod quota;
 pub mod registry;
 pub mod tree;

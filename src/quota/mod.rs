@@ -1,0 +1,194 @@
+//! Limits that the storage enforces: one trait, a file a driver.
+
+mod btrfs;
+mod dedicated;
+mod detect;
+mod none;
+mod plain;
+#[cfg(test)]
+mod testing;
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use crate::domain::error::{Error, Result};
+use crate::domain::quota::{DriverKind, Enforcement, Folders};
+use crate::host;
+use crate::host::dir::Dir;
+use crate::tree::Progress;
+
+pub use btrfs::Btrfs;
+pub use dedicated::Dedicated;
+pub use detect::{Detected, Proof, detect, prove};
+pub use none::NoLimits;
+
+/// One quota scope as a driver sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct ScopeAt<'a> {
+    /// Where the volume is mounted.
+    pub volume: &'a Path,
+    /// The scope's directory name in the volume: 32 hexadecimal digits.
+    pub dir: &'a str,
+    /// The kernel's number of the scope, for drivers that want one ([`QuotaDriver::wants_kernel_id`]).
+    pub kernel_id: Option<u64>,
+    /// What a folder is on this volume.
+    pub folders: Folders,
+}
+
+/// What the storage says of a scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Bytes charged; `None` where that is not known without a walk of the tree.
+    pub used: Option<u64>,
+    /// The limit in bytes; `None` is unlimited.
+    pub limit: Option<u64>,
+}
+
+/// Whether a driver can work on a volume as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Limits can be set.
+    Ready,
+    /// Limits can be set once [`QuotaDriver::enable`] was called.
+    NeedsEnabling {
+        /// What enabling does, as a sentence for the plan.
+        what: String,
+        /// What cannot be taken back, or will not be counted; needs `--yes`.
+        caution: Option<String>,
+    },
+    /// It cannot.
+    Unable {
+        /// Why.
+        reason: String,
+        /// What an administrator can do about it.
+        remedy: String,
+    },
+}
+
+/// What became of the kernel's objects of a removed scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// Nothing is left.
+    Gone,
+    /// The kernel still carries a charge; the object has to be removed later.
+    Draining,
+}
+
+/// Sets, reads and removes limits on one kind of storage. Every method can be called twice.
+pub trait QuotaDriver: Sync {
+    /// Which driver it is.
+    fn kind(&self) -> DriverKind;
+
+    /// What a folder is, where the administrator did not say.
+    fn default_folders(&self) -> Folders;
+
+    /// Which kinds of folder the driver can make.
+    fn supports(&self, folders: Folders) -> bool {
+        folders == self.default_folders()
+    }
+
+    /// True when scopes need a number in the kernel.
+    fn wants_kernel_id(&self) -> bool {
+        false
+    }
+
+    /// Whether limits can be set on the volume; looks only.
+    fn inspect(&self, volume: &Path) -> Result<Readiness>;
+
+    /// Switches limits on.
+    fn enable(&self, volume: &Path) -> Result<()>;
+
+    /// How well limits hold on this volume, and a warning where they do not hold against everybody.
+    fn enforcement(&self, volume: &Path) -> Result<(Enforcement, Option<String>)>;
+
+    /// True when nobody uses this number in the kernel.
+    fn kernel_id_is_free(&self, volume: &Path, id: u64) -> Result<bool>;
+
+    /// Makes the scope's directory (root, 0700) and its kernel objects, without a limit.
+    fn prepare_scope(&self, scope: &ScopeAt<'_>) -> Result<()>;
+
+    /// Removes the scope's directory, which must hold nothing but empty directories, and its kernel objects.
+    fn remove_scope(&self, scope: &ScopeAt<'_>) -> Result<Removal>;
+
+    /// Removes what is left in the kernel of a scope whose directory has gone ([`Removal::Draining`]), as far as it
+    /// can be removed by now; never waits. `scope.dir` is not looked at.
+    fn drain(&self, _scope: &ScopeAt<'_>) -> Result<Removal> {
+        Ok(Removal::Gone)
+    }
+
+    /// The effective limit: what the storage makes of `bytes`, never less.
+    fn effective(&self, bytes: u64) -> u64 {
+        bytes
+    }
+
+    /// Writes the limit. Call [`ensure_limit`] instead.
+    fn set_limit(&self, scope: &ScopeAt<'_>, limit: Option<u64>) -> Result<()>;
+
+    /// Reads used bytes and limit of each scope from the storage, in one pass where it can.
+    fn read(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Reading>>;
+
+    /// Makes an empty folder, charged to the scope, as the entry `name` of `parent` (owner root, mode 0700: the
+    /// caller hands it over). An existing entry is `EEXIST`.
+    fn make_folder(&self, scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()>;
+
+    /// Takes back [`QuotaDriver::make_folder`]: removes an empty folder; an absent one is fine, one with content
+    /// is an error.
+    fn remove_empty_folder(&self, scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()>;
+
+    /// Removes a folder and all that is in it; an absent one is fine. Can be interrupted and called again.
+    fn remove_folder(
+        &self,
+        scope: &ScopeAt<'_>,
+        parent: &Dir,
+        name: &OsStr,
+        progress: &dyn Progress,
+    ) -> Result<()>;
+
+    /// Makes a call of vfadm's own in the scope (a move to the trash, a directory of its own) that must not fail
+    /// because the scope is full. The call may be made twice, and must not call the driver.
+    fn despite_limit(&self, _scope: &ScopeAt<'_>, call: &mut dyn FnMut() -> host::Result<()>) -> Result<()> {
+        Ok(call()?)
+    }
+}
+
+/// The driver of a kind.
+pub fn driver(kind: DriverKind) -> &'static dyn QuotaDriver {
+    match kind {
+        DriverKind::Btrfs => &Btrfs,
+        DriverKind::Dedicated => &Dedicated,
+        DriverKind::None => &NoLimits,
+    }
+}
+
+/// Sees to it that the scope has this limit, and that the storage says so. False when it had it already: then
+/// nothing is written. A dedicated volume, whose size is its limit, takes "no limit" for that.
+pub fn ensure_limit(driver: &dyn QuotaDriver, scope: &ScopeAt<'_>, want: Option<u64>) -> Result<bool> {
+    if want.is_none() && driver.kind() == DriverKind::Dedicated {
+        return Ok(false);
+    }
+    let want = want.map(|bytes| driver.effective(bytes));
+    if limit_of(driver, scope)? == want {
+        return Ok(false);
+    }
+    driver.set_limit(scope, want)?;
+    let got = limit_of(driver, scope)?;
+    if got != want {
+        return Err(Error::storage(format!(
+            "limit was not applied: asked {}, storage says {}",
+            words(want),
+            words(got)
+        ))
+        .detail("asked_bytes", want)
+        .detail("limit_bytes", got));
+    }
+    Ok(true)
+}
+
+fn limit_of(driver: &dyn QuotaDriver, scope: &ScopeAt<'_>) -> Result<Option<u64>> {
+    let readings = driver.read(scope.volume, std::slice::from_ref(scope))?;
+    Ok(readings.first().and_then(|reading| reading.limit))
+}
+
+fn words(limit: Option<u64>) -> String {
+    limit.map_or("unlimited".to_owned(), |bytes| format!("{bytes} bytes"))
+}
