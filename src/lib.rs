@@ -6,4 +6,5 @@ pub mod host;
 pub mod output;
 pub mod quota;
 pub mod registry;
+pub mod session;
 pub mod tree;
