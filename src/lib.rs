@@ -4,6 +4,7 @@
 pub mod domain;
 pub mod host;
 pub mod output;
+pub mod plan;
 pub mod quota;
 pub mod registry;
 pub mod session;

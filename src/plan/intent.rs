@@ -1,0 +1,269 @@
+//! A change under way, on disk: whoever finds it without its worker can undo or finish it.
+
+use std::io::{Seek, SeekFrom, Write};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::step::{Effects, Step};
+use crate::domain::error::{Error, Result};
+use crate::domain::record::VFolder;
+use crate::host::dir::{Dir, create_file};
+use crate::host::files;
+use crate::host::lock::FileLock;
+use crate::host::process;
+use crate::registry::store::{Locked, now};
+use crate::registry::{Change, Root};
+
+const FOLDER: &str = "intents";
+const MOST_BYTES: u64 = 64 << 20;
+
+/// What is recorded of a change.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// The command line.
+    pub command: String,
+    /// Where the worker runs.
+    pub host: String,
+    /// Which boot of that host.
+    pub boot_id: String,
+    /// The worker.
+    pub pid: u32,
+    /// When it began.
+    pub since: Timestamp,
+    /// The registry's generation before the commit: a higher one means that the change is in force.
+    pub generation: u64,
+    /// Set once somebody has begun to undo it (or to finish it), because the generation goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided: Option<Decision>,
+    /// The folder that long work is done on; only running the command again finishes that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_work_on: Option<Uuid>,
+    /// What comes before the commit.
+    pub steps: Vec<Step>,
+    /// What comes after it.
+    pub after: Vec<Step>,
+}
+
+/// How an abandoned change ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// It was not committed.
+    Undo,
+    /// It was.
+    Finish,
+}
+
+/// An intent whose worker is this process. The file is locked for as long as this lives.
+pub struct Intent {
+    folder: Dir,
+    name: String,
+    record: Record,
+    lock: FileLock,
+}
+
+impl Intent {
+    /// Makes an intent durable.
+    pub fn begin(
+        root: &Root,
+        command: &str,
+        generation: u64,
+        long_work_on: Option<Uuid>,
+        steps: &[Step],
+        after: &[Step],
+    ) -> Result<Intent> {
+        let record = Record {
+            command: command.to_owned(),
+            host: process::hostname(),
+            boot_id: process::boot_id().to_owned(),
+            pid: process::own_pid(),
+            since: now(),
+            generation,
+            decided: None,
+            long_work_on,
+            steps: steps.to_vec(),
+            after: after.to_vec(),
+        };
+        let folder = root.private(FOLDER)?;
+        let name = format!("{}.yaml", Uuid::new_v4().simple());
+        let file = create_file(&folder, &name, 0o600)?;
+        let lock = FileLock::try_lock(file)
+            .map_err(|_| Error::storage(format!("cannot lock {}", folder.join(&name).display())))?;
+        let intent = Intent { folder, name, record, lock };
+        if let Err(error) = intent.write() {
+            let _ = intent.end();
+            return Err(error);
+        }
+        Ok(intent)
+    }
+
+    fn write(&self) -> Result<()> {
+        let text = serde_json::to_string(&self.record)
+            .map_err(|e| Error::storage(format!("cannot write an intent: {e}")))?;
+        let failed = |e| crate::host::Error::path("write", self.folder.join(&self.name), e);
+        let mut file = self.lock.file();
+        file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        file.set_len(0).map_err(failed)?;
+        file.write_all(format!("{text}\n").as_bytes()).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        Ok(self.folder.sync()?)
+    }
+
+    /// The change is complete, or wholly undone.
+    pub fn end(self) -> Result<()> {
+        self.folder.remove_file(&self.name)?;
+        Ok(())
+    }
+
+    fn decide(&mut self, decision: Decision) -> Result<()> {
+        self.record.decided = Some(decision);
+        self.write()
+    }
+}
+
+/// Whether somebody works on a folder.
+pub enum LongWork {
+    /// Nobody does, and nothing was left.
+    None,
+    /// Somebody does.
+    Running(Box<Record>),
+}
+
+/// Looks for long work on a folder, and takes away what dead workers left of it.
+pub fn long_work_on(root: &Root, folder: Uuid) -> Result<LongWork> {
+    for found in abandoned_or_running(root)? {
+        match found {
+            Found::Running(record) if record.long_work_on == Some(folder) => {
+                return Ok(LongWork::Running(record));
+            }
+            Found::Abandoned(intent) if intent.record.long_work_on == Some(folder) => intent.end()?,
+            _ => {}
+        }
+    }
+    Ok(LongWork::None)
+}
+
+enum Found {
+    Abandoned(Box<Intent>),
+    Running(Box<Record>),
+    Unreadable(std::path::PathBuf),
+}
+
+fn abandoned_or_running(root: &Root) -> Result<Vec<Found>> {
+    let Some(folder) = root.private_if_there(FOLDER)? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    let mut names = folder.names()?;
+    names.sort();
+    for name in names {
+        let Some(name) = name.to_str().map(str::to_owned) else { continue };
+        let Some(file) = files::open_existing(&folder, &name)? else { continue };
+        let text = files::read(&folder, &name, MOST_BYTES)?.unwrap_or_default();
+        let record = serde_json::from_slice::<Record>(&text);
+        match (FileLock::try_lock(file), record) {
+            (Ok(lock), Ok(record)) => {
+                found.push(Found::Abandoned(Box::new(Intent {
+                    folder: folder.try_clone()?,
+                    name,
+                    record,
+                    lock,
+                })));
+            }
+            // It was never whole, so no step of it was begun.
+            (Ok(_), Err(_)) if !text.ends_with(b"}\n") => {
+                folder.remove_file(&name)?;
+            }
+            // Another version of vfadm wrote it, and knows what to do with it.
+            (Ok(_), Err(_)) => found.push(Found::Unreadable(folder.join(&name))),
+            (Err(_), Ok(record)) => found.push(Found::Running(Box::new(record))),
+            (Err(_), Err(_)) => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Undoes or finishes the short changes of workers that have died. What cannot be ended (a volume that is not
+/// mounted here) is left, and told as a warning.
+pub fn recover(locked: &mut Locked) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for found in abandoned_or_running(&locked.root)? {
+        let mut intent = match found {
+            Found::Abandoned(intent) => intent,
+            Found::Running(_) => continue,
+            Found::Unreadable(path) => {
+                warnings.push(format!(
+                    "{} was left by another version of vfadm, and only that can end it",
+                    path.display()
+                ));
+                continue;
+            }
+        };
+        if let Some(folder) = intent.record.long_work_on {
+            // The work was done when its worker died: only the intent is left.
+            if locked.registry.find_text::<VFolder>(&folder.to_string()).is_empty() {
+                intent.end()?;
+            }
+            continue;
+        }
+        if let Err(error) = end_abandoned(locked, &mut intent) {
+            let Record { command, host, since, .. } = &intent.record;
+            warnings.push(format!(
+                "'{command}' was cut off on {host} at {since}, and cannot be tidied up from here: {error}"
+            ));
+            continue;
+        }
+        intent.end()?;
+    }
+    Ok(warnings)
+}
+
+fn end_abandoned(locked: &mut Locked, intent: &mut Intent) -> Result<()> {
+    let committed = locked.registry.header.generation > intent.record.generation;
+    let decision = match intent.record.decided {
+        Some(decision) => decision,
+        None => {
+            let decision = if committed { Decision::Finish } else { Decision::Undo };
+            intent.decide(decision)?;
+            decision
+        }
+    };
+    match decision {
+        Decision::Undo => undo(&intent.record.steps),
+        Decision::Finish => {
+            let mut effects = Effects::default();
+            intent.record.after.iter().try_for_each(|step| step.run(&mut effects))?;
+            super::commit_effects(locked, Vec::<Change>::new(), &effects)
+        }
+    }
+}
+
+/// Undoes steps, last first. All are tried; the first failure is returned.
+pub fn undo(steps: &[Step]) -> Result<()> {
+    let mut result = Ok(());
+    for step in steps.iter().rev() {
+        let undone = step.undo();
+        if result.is_ok() {
+            result = undone;
+        }
+    }
+    result
+}
+
+/// The short changes that were cut off, for `registry check`; looks only. A purge that was cut off is seen by the
+/// status of its folder.
+pub fn left_behind(root: &Root) -> Result<Vec<Record>> {
+    let Some(folder) = root.private_if_there(FOLDER)? else { return Ok(Vec::new()) };
+    let mut left = Vec::new();
+    for name in folder.names()? {
+        let Some(name) = name.to_str() else { continue };
+        let Some(file) = files::open_existing(&folder, name)? else { continue };
+        let text = files::read(&folder, name, MOST_BYTES)?.unwrap_or_default();
+        if let (Ok(_lock), Ok(record)) = (FileLock::try_lock(file), serde_json::from_slice::<Record>(&text))
+            && record.long_work_on.is_none()
+        {
+            left.push(record);
+        }
+    }
+    Ok(left)
+}

@@ -1,0 +1,181 @@
+//! Plans: printed with `--dry-run`, or carried out with a durable intent.
+
+pub mod intent;
+pub mod step;
+pub mod volume;
+
+use serde_json::Value;
+
+pub use intent::Intent;
+pub use step::{Effects, Step};
+pub use volume::{ScopePlace, VolumeAt};
+
+use crate::domain::error::{Error, Result};
+use crate::domain::record::Volume;
+use crate::host::signals;
+use crate::registry::{Change, Locked, Registry};
+
+/// How a command ended, or would end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Outcome {
+    Created,
+    Changed,
+    Unchanged,
+    Deleted,
+    Planned,
+}
+
+impl Outcome {
+    /// The word in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Created => "created",
+            Outcome::Changed => "changed",
+            Outcome::Unchanged => "unchanged",
+            Outcome::Deleted => "deleted",
+            Outcome::Planned => "planned",
+        }
+    }
+}
+
+/// What a command is going to do. Computing it reads, and never writes.
+#[derive(Debug)]
+pub struct Plan {
+    /// What comes before the commit.
+    pub steps: Vec<Step>,
+    /// The commit.
+    pub changes: Vec<Change>,
+    /// What comes after it; its failure is a warning.
+    pub after: Vec<Step>,
+    /// How the command will have ended.
+    pub outcome: Outcome,
+    /// What happened, as a sentence: `vfolder user/alice/data created on 'fast'`.
+    pub message: String,
+    /// Told on stderr.
+    pub warnings: Vec<String>,
+    /// The thing as it will be, for documents.
+    pub item: Option<Value>,
+    /// Lines of the plan that are no steps: what can be known by trying only (`would try ...`), and long work.
+    pub tries: Vec<String>,
+}
+
+impl Plan {
+    /// A plan without steps.
+    pub fn new(outcome: Outcome, message: impl Into<String>) -> Plan {
+        Plan {
+            steps: Vec::new(),
+            changes: Vec::new(),
+            after: Vec::new(),
+            outcome,
+            message: message.into(),
+            warnings: Vec::new(),
+            item: None,
+            tries: Vec::new(),
+        }
+    }
+
+    /// Everything is as asked.
+    pub fn unchanged(message: impl Into<String>) -> Plan {
+        Plan::new(Outcome::Unchanged, message)
+    }
+
+    /// The plan as lines.
+    pub fn describe(&self) -> Vec<String> {
+        let tries = self.tries.iter().cloned();
+        let steps = self.steps.iter().map(Step::describe);
+        let changes = self.changes.iter().map(Change::describe);
+        let after = self.after.iter().map(Step::describe);
+        tries.chain(steps).chain(changes).chain(after).collect()
+    }
+}
+
+/// Carries a plan out: intent, steps, commit, what comes after. Until the commit everything is undone when
+/// something fails or a signal comes.
+pub fn execute(locked: &mut Locked, plan: &Plan, command: &str) -> Result<Vec<String>> {
+    let generation = locked.registry.header.generation;
+    let mut warnings = Vec::new();
+    if plan.steps.is_empty() && plan.after.is_empty() {
+        signals::check()?;
+        locked.commit(&plan.changes)?;
+        return Ok(warnings);
+    }
+    let intent = Intent::begin(&locked.root, command, generation, None, &plan.steps, &plan.after)?;
+    let mut effects = Effects::default();
+    if let Err(error) = run_and_commit(locked, plan, &mut effects) {
+        // The rename may have happened although the sync after it failed: then the change is in force.
+        if committed_on_disk(locked, generation) {
+            return Err(error);
+        }
+        return Err(give_up(intent, plan, error));
+    }
+    for step in &plan.after {
+        if let Err(error) = step.run(&mut effects) {
+            warnings.push(format!("could not {}: {error}", step.describe()));
+        }
+    }
+    commit_effects(locked, Vec::new(), &Effects { drained: effects.drained, ..Effects::default() })?;
+    intent.end()?;
+    Ok(warnings)
+}
+
+fn run_and_commit(locked: &mut Locked, plan: &Plan, effects: &mut Effects) -> Result<()> {
+    for step in &plan.steps {
+        signals::check()?;
+        step.run(effects)?;
+    }
+    signals::check()?;
+    commit_effects(locked, plan.changes.clone(), effects)
+}
+
+fn committed_on_disk(locked: &Locked, generation: u64) -> bool {
+    crate::registry::load(&locked.root).is_ok_and(|r| r.header.generation > generation)
+}
+
+fn give_up(intent: Intent, plan: &Plan, error: Error) -> Error {
+    match intent::undo(&plan.steps) {
+        Ok(()) => match intent.end() {
+            Ok(()) => error,
+            Err(left) => note(error, &left),
+        },
+        Err(left) => note(error, &left),
+    }
+}
+
+fn note(error: Error, left: &Error) -> Error {
+    let message = format!("{}; and what was begun could not be undone ({left})", error.message);
+    Error { message, ..error }.hint("the next vfadm command that changes something tries again to undo it")
+}
+
+/// Commits changes together with what the steps found out about kernel objects.
+pub fn commit_effects(locked: &mut Locked, mut changes: Vec<Change>, effects: &Effects) -> Result<()> {
+    let touched = effects.draining.iter().chain(&effects.drained).map(|(volume, _)| volume.clone());
+    let volumes: std::collections::BTreeSet<String> = touched.collect();
+    for name in volumes {
+        let Some(mut volume) = pending_volume(&locked.registry, &changes, &name)? else { continue };
+        let of = |list: &[(String, u64)]| -> Vec<u64> {
+            list.iter().filter(|(v, _)| *v == name).map(|(_, id)| *id).collect()
+        };
+        let drained = of(&effects.drained);
+        volume.draining.extend(of(&effects.draining));
+        volume.draining.retain(|id| !drained.contains(id));
+        volume.draining.sort_unstable();
+        volume.draining.dedup();
+        changes.push(Change::put(name, &volume)?);
+    }
+    locked.commit(&changes)
+}
+
+/// A volume's record as it will be after the changes.
+fn pending_volume(registry: &Registry, changes: &[Change], name: &str) -> Result<Option<Volume>> {
+    let pending = changes.iter().rev().find_map(|change| match change {
+        Change::Put { section: "volumes", key, record, .. } if key == name => Some(record.clone()),
+        _ => None,
+    });
+    match pending {
+        Some(record) => serde_json::from_value(record)
+            .map(Some)
+            .map_err(|e| Error::storage(format!("cannot read the volume '{name}': {e}"))),
+        None => registry.get(name),
+    }
+}

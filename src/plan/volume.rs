@@ -1,0 +1,124 @@
+//! A volume and a scope as steps name them: enough to act on them without the registry.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::domain::error::{Error, Result};
+use crate::domain::owner::Owner;
+use crate::domain::quota::{DriverKind, Folders};
+use crate::domain::record::Volume;
+use crate::host::dir::Dir;
+use crate::host::files;
+use crate::quota::{self, QuotaDriver, ScopeAt};
+use crate::registry::root::MARKER;
+
+/// A volume that a step works on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VolumeAt {
+    /// The registry's id, as in the marker.
+    pub registry: Uuid,
+    /// The volume's id, as in the marker.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Where it is mounted.
+    pub path: PathBuf,
+    /// What sets its limits.
+    pub driver: DriverKind,
+    /// What a folder is on it.
+    pub folders: Folders,
+}
+
+/// The part of a marker that says which volume it is.
+#[derive(Debug, Deserialize)]
+struct Identity {
+    registry: Uuid,
+    id: Uuid,
+}
+
+impl VolumeAt {
+    /// From the registry.
+    pub fn new(registry: Uuid, name: &str, volume: &Volume) -> VolumeAt {
+        VolumeAt {
+            registry,
+            id: volume.id,
+            name: name.to_owned(),
+            path: PathBuf::from(&volume.path),
+            driver: volume.driver,
+            folders: volume.folders,
+        }
+    }
+
+    /// Its driver.
+    pub fn driver(&self) -> &'static dyn QuotaDriver {
+        quota::driver(self.driver)
+    }
+
+    /// Opens it, after making sure that it is the volume that the registry means: an unmounted volume leaves an
+    /// empty directory behind (exit 8).
+    pub fn open(&self) -> Result<Dir> {
+        let dir = Dir::open(&self.path).map_err(|e| self.unusable(&e.to_string()))?;
+        let marker = files::read(&dir, MARKER, 1 << 20)?;
+        let Some(marker) = marker else {
+            return Err(self.unusable(&format!("there is no marker {MARKER} in {}", self.path.display())));
+        };
+        let identity: Identity = serde_yaml::from_slice(&marker).map_err(|e| {
+            self.unusable(&format!("its marker {} cannot be read: {e}", dir.join(MARKER).display()))
+        })?;
+        if identity.registry != self.registry {
+            return Err(self.unusable(&format!("{} belongs to another registry", self.path.display())));
+        }
+        if identity.id != self.id {
+            return Err(self.unusable(&format!("{} holds another volume", self.path.display())));
+        }
+        Ok(dir)
+    }
+
+    fn unusable(&self, why: &str) -> Error {
+        Error::storage(format!("the volume '{}' is not mounted at {}: {why}", self.name, self.path.display()))
+            .hint(format!("mount it, then look: vfadm volume check {}", self.name))
+    }
+}
+
+/// A quota scope that a step works on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScopePlace {
+    /// On which volume.
+    pub volume: VolumeAt,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Its directory: the owner's id in 32 digits.
+    pub dir: String,
+    /// The kernel's number of it.
+    pub kernel_id: Option<u64>,
+}
+
+impl ScopePlace {
+    /// As the driver sees it.
+    pub fn at(&self) -> ScopeAt<'_> {
+        ScopeAt {
+            volume: &self.volume.path,
+            dir: &self.dir,
+            kernel_id: self.kernel_id,
+            folders: self.volume.folders,
+        }
+    }
+
+    /// Its path, for messages.
+    pub fn path(&self) -> PathBuf {
+        self.volume.path.join(&self.dir)
+    }
+
+    /// Opens its directory on the right volume.
+    pub fn open(&self) -> Result<Dir> {
+        let volume = self.volume.open()?;
+        Ok(volume.open_beneath(Path::new(&self.dir))?)
+    }
+
+    /// What it is called in messages.
+    pub fn name(&self) -> String {
+        self.owner.scope_key(&self.volume.name)
+    }
+}
