@@ -3,6 +3,7 @@
 
 pub mod domain;
 pub mod host;
+pub mod ops;
 pub mod output;
 pub mod plan;
 pub mod quota;

@@ -1,0 +1,223 @@
+//! The documents of the contract: what `-o json` and `-o yaml` show of a record. They are not the registry's own
+//! structures.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use super::in_use;
+use super::resolve::{self, Folder};
+use crate::domain::error::Result;
+use crate::domain::owner::Owner;
+use crate::domain::permission::{Action, Level};
+use crate::domain::quota::Enforcement;
+use crate::domain::record::{Allowance, Project, Session, User, VFolder, Volume};
+use crate::host::files;
+use crate::plan::VolumeAt;
+use crate::quota::Reading;
+use crate::registry::Registry;
+
+/// Paths of folders, with the volumes' paths and the owners' ids looked up once.
+#[derive(Default)]
+pub struct Paths {
+    volumes: HashMap<String, String>,
+    owners: HashMap<String, String>,
+}
+
+impl Paths {
+    /// The directory of an owner's folder.
+    pub fn of(&mut self, registry: &Registry, owner: &Owner, record: &VFolder) -> Result<String> {
+        if !self.volumes.contains_key(&record.volume) {
+            let path = registry.require::<Volume>(&record.volume)?.path;
+            self.volumes.insert(record.volume.clone(), path);
+        }
+        let key = owner.to_string();
+        if !self.owners.contains_key(&key) {
+            self.owners.insert(key.clone(), resolve::owner(registry, owner)?.dir);
+        }
+        Ok(format!("{}/{}/{}", self.volumes[&record.volume], self.owners[&key], record.place()))
+    }
+}
+
+/// A folder. `level` is the actor's, where the command runs for a user.
+pub fn vfolder(
+    registry: &Registry,
+    paths: &mut Paths,
+    folder: &Folder,
+    level: Option<Level>,
+) -> Result<Value> {
+    let record = &folder.record;
+    let shares: Vec<Value> =
+        record.shares.iter().map(|(user, level)| json!({"user": user, "permission": level})).collect();
+    let mut item = json!({
+        "id": record.id,
+        "name": folder.name,
+        "owner": folder.owner,
+        "volume": record.volume,
+        "path": paths.of(registry, &folder.owner, record)?,
+        "status": record.status,
+        "permission": level.or(record.permission).unwrap_or(Level::Rw),
+        "cloneable": record.cloneable,
+        "shares": shares,
+        "created_at": record.created_at,
+    });
+    if let (Some(at), Value::Object(map)) = (record.trashed_at, &mut item) {
+        map.insert("trashed_at".to_owned(), json!(at));
+    }
+    Ok(item)
+}
+
+fn allowance(item: &mut Map<String, Value>, allowance: &Allowance) {
+    item.insert("max_vfolders".to_owned(), json!(allowance.max_vfolders));
+    item.insert("max_quota".to_owned(), json!(allowance.max_quota));
+    item.insert("default_quota".to_owned(), json!(allowance.default_quota));
+}
+
+/// A user.
+pub fn user(registry: &Registry, name: &str, user: &User) -> Value {
+    let folders = registry.keys_with_prefix::<VFolder>(&format!("user/{name}/")).len();
+    let mut item = Map::new();
+    item.insert("id".to_owned(), json!(user.id));
+    item.insert("name".to_owned(), json!(name));
+    item.insert("state".to_owned(), json!(user.state));
+    item.insert("vfolders".to_owned(), json!(folders));
+    allowance(&mut item, &user.allowance);
+    Value::Object(item)
+}
+
+/// A project.
+pub fn project(registry: &Registry, name: &str, project: &Project) -> Value {
+    let folders = registry.keys_with_prefix::<VFolder>(&format!("project/{name}/")).len();
+    let members: Vec<Value> =
+        project.members.iter().map(|(user, role)| json!({"user": user, "role": role})).collect();
+    let mut item = Map::new();
+    item.insert("id".to_owned(), json!(project.id));
+    item.insert("name".to_owned(), json!(name));
+    item.insert("state".to_owned(), json!(project.state));
+    item.insert("vfolders".to_owned(), json!(folders));
+    item.insert("members".to_owned(), json!(members));
+    allowance(&mut item, &project.allowance);
+    Value::Object(item)
+}
+
+/// A volume, with what its filesystem says.
+pub fn volume(registry: &Registry, name: &str, volume: &Volume) -> Value {
+    let at = VolumeAt::new(registry.header.registry, name, volume);
+    let allowed: Vec<&str> =
+        Action::ALL.iter().filter(|a| !volume.blocked.contains(a)).map(|a| a.name()).collect();
+    let mut item = json!({
+        "id": volume.id,
+        "name": name,
+        "path": volume.path,
+        "driver": volume.driver,
+        "folders": volume.folders,
+        "default": registry.settings.default_volume.as_deref() == Some(name),
+        "dedicated_to": volume.dedicated_to,
+        "allowed": allowed,
+        "blocked_for": volume.blocked_for,
+        "allowed_for": volume.allowed_for,
+    });
+    let Value::Object(map) = &mut item else { return item };
+    let opened = at.open();
+    map.insert("mounted".to_owned(), json!(opened.is_ok()));
+    match opened.and_then(|_| Ok(files::room(&at.path)?)) {
+        Ok(room) => {
+            let mounts = crate::host::process::own_mounts().unwrap_or_default();
+            let filesystem = crate::host::process::mount_of(&mounts, &at.path).map(|m| m.filesystem.clone());
+            map.insert("filesystem".to_owned(), json!(filesystem));
+            map.insert("total_bytes".to_owned(), json!(room.total));
+            map.insert("used_bytes".to_owned(), json!(room.used));
+        }
+        Err(error) => {
+            for key in ["filesystem", "total_bytes", "used_bytes"] {
+                map.insert(format!("{key}_unknown_reason"), json!(error.message));
+            }
+        }
+    }
+    item
+}
+
+/// A quota scope. `reading` is what the storage says, or why it says nothing.
+pub fn scope(
+    owner: &Owner,
+    volume: &VolumeAt,
+    path: &str,
+    reading: std::result::Result<Reading, String>,
+    enforcement: Enforcement,
+    recorded: Option<u64>,
+) -> Value {
+    let mut item = Map::new();
+    item.insert("owner".to_owned(), json!(owner));
+    item.insert("volume".to_owned(), json!(volume.name));
+    item.insert("path".to_owned(), json!(path));
+    item.insert("driver".to_owned(), json!(volume.driver));
+    let limit = match &reading {
+        Ok(reading) => reading.limit,
+        Err(_) => recorded,
+    };
+    item.insert("limit_bytes".to_owned(), json!(limit));
+    let unknown = match &reading {
+        Ok(reading) => match reading.used {
+            Some(used) => {
+                item.insert("used_bytes".to_owned(), json!(used));
+                let percent = limit.map(|l| if l == 0 { 100.0 } else { used as f64 * 100.0 / l as f64 });
+                item.insert("used_percent".to_owned(), json!(percent.map(|p| (p * 10.0).round() / 10.0)));
+                None
+            }
+            None => Some("the storage does not count it; 'vfadm vfolder usage' walks the folders".to_owned()),
+        },
+        Err(reason) => Some(reason.clone()),
+    };
+    if let Some(reason) = unknown {
+        item.insert("used_bytes_unknown_reason".to_owned(), json!(reason));
+    }
+    item.insert("enforcement".to_owned(), json!(enforcement));
+    Value::Object(item)
+}
+
+/// A session.
+pub fn session(registry: &Registry, name: &str, session: &Session) -> Result<Value> {
+    let mut names = HashMap::new();
+    for mount in &session.mounts {
+        let keys = registry.find_text::<VFolder>(&mount.vfolder.to_string());
+        names.insert(mount.vfolder, keys.into_iter().next().unwrap_or_else(|| mount.vfolder.to_string()));
+    }
+    let mut paths = Paths::default();
+    let mut mounts = Vec::new();
+    for mount in &session.mounts {
+        let key = &names[&mount.vfolder];
+        let mut source = String::new();
+        if let (Some((owner, _)), Some(record)) =
+            (crate::domain::owner::split_folder_key(key), registry.get::<VFolder>(key)?)
+        {
+            source = paths.of(registry, &owner, &record)?;
+            if !mount.subpath.is_empty() {
+                source = format!("{source}/{}", mount.subpath);
+            }
+        }
+        mounts.push(json!({
+            "vfolder": key,
+            "source": source,
+            "target": mount.target,
+            "permission": mount.permission,
+            "auto": mount.auto,
+        }));
+    }
+    let holder: Vec<String> = session.kernels.iter().map(in_use::describe_holder).collect();
+    Ok(json!({
+        "id": session.id,
+        "name": name,
+        "user": session.user,
+        "project": session.project,
+        "kernels": session.kernels.iter().map(|k| json!({
+            "name": k.name,
+            "node": k.node,
+            "holder": k.holder,
+            "alive": in_use::is_alive(k),
+        })).collect::<Vec<_>>(),
+        "mounts": mounts,
+        "state": if in_use::session_is_alive(session) { "running" } else { "dead" },
+        "holder": holder.join(", "),
+        "started_at": session.started_at,
+    }))
+}

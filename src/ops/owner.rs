@@ -1,0 +1,321 @@
+//! Users and projects.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::scope::{self, Site};
+use super::{State, document, in_use, sidecar};
+use crate::domain::error::{Error, Result};
+use crate::domain::name;
+use crate::domain::owner::Owner;
+use crate::domain::record::{
+    Allowance, Invitation, OwnerState, Project, Role, Scope, Session, User, VFolder, Volume,
+};
+use crate::domain::size::Limit;
+use crate::plan::{Outcome, Plan};
+use crate::registry::Change;
+
+/// What is to be changed of an owner; `None` leaves it.
+#[derive(Clone, Debug, Default)]
+pub struct Properties {
+    /// The most folders; `Some(None)` is unlimited.
+    pub max_vfolders: Option<Option<u64>>,
+    /// A bound for each scope.
+    pub max_quota: Option<Limit>,
+    /// The limit of new scopes.
+    pub default_quota: Option<Limit>,
+    /// Active or not.
+    pub state: Option<OwnerState>,
+}
+
+impl Properties {
+    fn apply(&self, allowance: &mut Allowance, state: &mut OwnerState) {
+        if let Some(most) = self.max_vfolders {
+            allowance.max_vfolders = most;
+        }
+        if let Some(Limit(limit)) = self.max_quota {
+            allowance.max_quota = limit;
+        }
+        if let Some(Limit(limit)) = self.default_quota {
+            allowance.default_quota = limit;
+        }
+        if let Some(new) = self.state {
+            *state = new;
+        }
+    }
+}
+
+fn exists(kind: &str, name: &str) -> Error {
+    Error::conflict(format!("the {kind} {name} exists already")).hint(format!("vfadm {kind} show {name}"))
+}
+
+/// Plans a new user or project.
+pub fn add(state: &State<'_>, owner: &Owner, properties: &Properties) -> Result<Plan> {
+    let registry = state.registry;
+    let (kind, name) = (owner.kind(), owner.name());
+    let id = Uuid::new_v4();
+    let mut plan = Plan::new(Outcome::Created, format!("{kind} {name} added"));
+    let (mut allowance, mut active) = (Allowance::default(), OwnerState::Active);
+    properties.apply(&mut allowance, &mut active);
+    match owner {
+        Owner::User(_) => {
+            if registry.contains::<User>(name) {
+                return Err(exists(kind, name));
+            }
+            let user = User { id, state: active, allowance, extra: Default::default() };
+            plan.item = Some(document::user(registry, name, &user));
+            plan.changes.push(Change::put(name, &user)?);
+        }
+        Owner::Project(_) => {
+            if registry.contains::<Project>(name) {
+                return Err(exists(kind, name));
+            }
+            let project = Project {
+                id,
+                state: active,
+                members: Default::default(),
+                allowance,
+                extra: Default::default(),
+            };
+            plan.item = Some(document::project(registry, name, &project));
+            plan.changes.push(Change::put(name, &project)?);
+        }
+    }
+    Ok(plan)
+}
+
+/// The documents of all users or all projects.
+pub fn list(state: &State<'_>, kind: &str) -> Result<Vec<Value>> {
+    let registry = state.registry;
+    Ok(match kind {
+        "user" => registry.all::<User>()?.iter().map(|(n, u)| document::user(registry, n, u)).collect(),
+        _ => registry.all::<Project>()?.iter().map(|(n, p)| document::project(registry, n, p)).collect(),
+    })
+}
+
+/// The document of one.
+pub fn show(state: &State<'_>, owner: &Owner) -> Result<Value> {
+    let (registry, name) = (state.registry, owner.name());
+    Ok(match owner {
+        Owner::User(_) => document::user(registry, name, &registry.require::<User>(name)?),
+        Owner::Project(_) => document::project(registry, name, &registry.require::<Project>(name)?),
+    })
+}
+
+/// Plans other properties.
+pub fn set(state: &State<'_>, owner: &Owner, properties: &Properties) -> Result<Plan> {
+    let (registry, name) = (state.registry, owner.name());
+    match owner {
+        Owner::User(_) => {
+            let before: User = registry.require(name)?;
+            let mut user = before.clone();
+            properties.apply(&mut user.allowance, &mut user.state);
+            let same = (&before.allowance, before.state) == (&user.allowance, user.state);
+            changed(
+                state,
+                owner,
+                same,
+                Change::put(name, &user)?,
+                json!(user),
+                user.id,
+                document::user(registry, name, &user),
+            )
+        }
+        Owner::Project(_) => {
+            let before: Project = registry.require(name)?;
+            let mut project = before.clone();
+            properties.apply(&mut project.allowance, &mut project.state);
+            let same = (&before.allowance, before.state) == (&project.allowance, project.state);
+            project_changed(state, name, same, project, format!("project {name} changed"))
+        }
+    }
+}
+
+fn project_changed(
+    state: &State<'_>,
+    name: &str,
+    same: bool,
+    project: Project,
+    message: String,
+) -> Result<Plan> {
+    let owner = Owner::Project(name.to_owned());
+    let item = document::project(state.registry, name, &project);
+    let mut plan =
+        changed(state, &owner, same, Change::put(name, &project)?, json!(project), project.id, item)?;
+    if !same {
+        plan.message = message;
+    }
+    Ok(plan)
+}
+
+fn changed(
+    state: &State<'_>,
+    owner: &Owner,
+    same: bool,
+    change: Change,
+    record: Value,
+    id: Uuid,
+    item: Value,
+) -> Result<Plan> {
+    let what = format!("{} {}", owner.kind(), owner.name());
+    let mut plan = if same {
+        Plan::unchanged(format!("{what} is as asked"))
+    } else {
+        let mut plan = Plan::new(Outcome::Changed, format!("{what} changed"));
+        plan.changes.push(change);
+        plan.after = sidecar::owner_changed(state.registry, owner, &id.simple().to_string(), &record)?;
+        plan
+    };
+    plan.item = Some(item);
+    Ok(plan)
+}
+
+/// Plans new members, or another role of present ones. Nothing is done unless all can be.
+pub fn add_members(state: &State<'_>, name: &str, users: &[String], role: Role) -> Result<Plan> {
+    let mut project: Project = state.registry.require(name)?;
+    let unknown: Vec<&str> =
+        users.iter().map(String::as_str).filter(|u| !state.registry.contains::<User>(u)).collect();
+    if !unknown.is_empty() {
+        return Err(Error::not_found(format!("there is no user {}", unknown.join(", ")))
+            .hint(format!("vfadm user add {}", unknown[0])));
+    }
+    let before = project.members.clone();
+    for user in users {
+        name::owner("user", user)?;
+        project.members.insert(user.clone(), role);
+    }
+    let same = before == project.members;
+    let message = format!("{} added to project {name} as {}", users.join(", "), role.name());
+    project_changed(state, name, same, project, message)
+}
+
+/// Plans the end of memberships. Refused while a session of such a member has a folder of the project mounted.
+pub fn remove_members(state: &State<'_>, name: &str, users: &[String], force: bool) -> Result<Plan> {
+    let mut project: Project = state.registry.require(name)?;
+    let before = project.members.clone();
+    for user in users {
+        project.members.remove(user);
+    }
+    let mut warnings = Vec::new();
+    let prefix = format!("{}/", Owner::Project(name.to_owned()));
+    for (key, folder) in state.registry.with_prefix::<VFolder>(&prefix)? {
+        for (session, record) in in_use::sessions_with(state.registry, &folder)? {
+            if users.contains(&record.user) && !folder.shares.contains_key(&record.user) {
+                if !force {
+                    return Err(Error::in_use(format!(
+                        "session {session} of {} has {key} mounted",
+                        record.user
+                    ))
+                    .hint("end it first, or use --force: a running mount stays until the session ends"));
+                }
+                warnings.push(format!("session {session} keeps {key} mounted until it ends"));
+            }
+        }
+    }
+    let same = before == project.members;
+    let message = format!("{} removed from project {name}", users.join(", "));
+    let mut plan = project_changed(state, name, same, project, message)?;
+    plan.warnings = warnings;
+    Ok(plan)
+}
+
+/// The folders that keep an owner from being removed.
+pub fn folders(state: &State<'_>, owner: &Owner) -> Vec<String> {
+    state.registry.keys_with_prefix::<VFolder>(&format!("{owner}/"))
+}
+
+/// Plans the removal of an owner that has no folders any more, with its scopes, memberships, grants and
+/// invitations.
+pub fn remove(state: &State<'_>, owner: &Owner) -> Result<Plan> {
+    let (registry, kind, name) = (state.registry, owner.kind(), owner.name());
+    show(state, owner)?;
+    let left = folders(state, owner);
+    if !left.is_empty() {
+        let count = if left.len() == 1 { "a vfolder".to_owned() } else { format!("{} vfolders", left.len()) };
+        return Err(Error::conflict(format!("{owner} owns {count}: {}", some(&left)))
+            .hint(format!("purge them with it: vfadm {kind} remove {name} --purge")));
+    }
+    if let Some((volume, _)) =
+        registry.all::<Volume>()?.iter().find(|(_, v)| v.dedicated_to.as_ref() == Some(owner))
+    {
+        return Err(Error::conflict(format!("the volume '{volume}' is dedicated to {owner}"))
+            .hint(format!("vfadm volume remove {volume}")));
+    }
+    let mut plan = Plan::new(Outcome::Deleted, format!("{kind} {name} removed"));
+    for (key, record) in registry.with_prefix::<Scope>(&format!("{owner}@"))? {
+        let Some((_, volume_name)) = key.rsplit_once('@') else { continue };
+        let Some(volume) = registry.get::<Volume>(volume_name)? else { continue };
+        let site = Site { record: Some(record), ..Site::find(registry, owner, volume_name, &volume)? };
+        scope::remove(&site, false, &mut plan)?;
+    }
+    match owner {
+        Owner::User(_) => {
+            require_no_session(state, name, |s| s.user == name)?;
+            leave_everything(state, name, &mut plan)?;
+            plan.changes.push(Change::remove::<User>(name));
+        }
+        Owner::Project(_) => {
+            require_no_session(state, name, |s| s.project.as_deref() == Some(name))?;
+            plan.changes.push(Change::remove::<Project>(name));
+        }
+    }
+    Ok(plan)
+}
+
+fn some(names: &[String]) -> String {
+    let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > 5 { format!("{shown}, ...") } else { shown }
+}
+
+fn require_no_session(state: &State<'_>, name: &str, of: impl Fn(&Session) -> bool) -> Result<()> {
+    for key in state.registry.find_text::<Session>(&format!("\"{name}\"")) {
+        let session: Session = state.registry.require(&key)?;
+        if of(&session) && in_use::session_is_alive(&session) {
+            return Err(Error::in_use(format!("the session {key} is running for {name}"))
+                .hint(format!("end it first: vfadm session stop {key}")));
+        }
+    }
+    Ok(())
+}
+
+fn leave_everything(state: &State<'_>, name: &str, plan: &mut Plan) -> Result<()> {
+    let registry = state.registry;
+    let needle = format!("\"{name}\"");
+    for project in registry.find_text::<Project>(&needle) {
+        let mut record: Project = registry.require(&project)?;
+        if record.members.remove(name).is_some() {
+            plan.changes.push(Change::put(project, &record)?);
+        }
+    }
+    for key in registry.find_text::<VFolder>(&needle) {
+        let mut record: VFolder = registry.require(&key)?;
+        if record.shares.remove(name).is_some() {
+            let Some((owner, folder_name)) = crate::domain::owner::split_folder_key(&key) else { continue };
+            let site = Site::of_folder(registry, &owner, &record)?;
+            plan.after.push(sidecar::folder(registry, &site.place, folder_name, &record));
+            plan.changes.push(Change::put(key, &record)?);
+        }
+    }
+    for key in registry.find_text::<Invitation>(&needle) {
+        let record: Invitation = registry.require(&key)?;
+        if record.invitee == name || record.inviter == name {
+            plan.changes.push(Change::remove::<Invitation>(key));
+        }
+    }
+    for key in registry.find_text::<Session>(&needle) {
+        if registry.require::<Session>(&key)?.user == name {
+            plan.changes.push(Change::remove::<Session>(key));
+        }
+    }
+    Ok(())
+}
+
+/// The plan to remove an owner once its folders have gone.
+pub fn removal(owner: &Owner) -> Plan {
+    let mut plan = Plan::new(Outcome::Deleted, format!("{} {} removed", owner.kind(), owner.name()));
+    plan.changes.push(match owner {
+        Owner::User(name) => Change::remove::<User>(name),
+        Owner::Project(name) => Change::remove::<Project>(name),
+    });
+    plan
+}

@@ -1,0 +1,173 @@
+//! Removing folders for good. The registry says so first; the removal runs without the lock, and running the
+//! command again goes on with it.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use super::resolve::Folder;
+use super::scope::{self, Site};
+use super::vfolder::managed;
+use super::{Context, Done, State, in_use, lock, read, sidecar};
+use crate::domain::error::{Error, Result};
+use crate::domain::permission::Action;
+use crate::domain::record::{Invitation, Status, VFolder, Volume};
+use crate::domain::reference::FolderRef;
+use crate::plan::intent::{LongWork, long_work_on};
+use crate::plan::{self, Effects, Intent, Outcome, Plan, Step, VolumeAt};
+use crate::registry::{Change, Registry};
+use crate::tree::Progress;
+
+/// Checks that a folder can be purged. `from_ready`: also one that is not in the trash.
+fn check(state: &State<'_>, reference: &FolderRef, from_ready: bool) -> Result<(Folder, Site)> {
+    let (folder, site) = managed(state, reference, "purge", Action::Delete)?;
+    let key = folder.key();
+    if folder.record.status == Status::Ready && !from_ready {
+        return Err(Error::conflict(format!("the vfolder {key} is not in the trash"))
+            .hint(format!("vfadm vfolder delete {key} --purge does both")));
+    }
+    if matches!(folder.record.status, Status::Creating | Status::Copying) {
+        return Err(Error::conflict(format!("the vfolder {key} is {}", folder.record.status.name())));
+    }
+    site.place.open()?;
+    let path = site.place.path().join(folder.record.place());
+    in_use::require_unused(state.registry, &key, &folder.record, &path)?;
+    Ok((folder, site))
+}
+
+/// What a question before purging says; nothing is changed.
+pub fn preview(ctx: &Context, reference: &FolderRef, from_ready: bool) -> Result<Done> {
+    let reading = read(ctx)?;
+    let (folder, site) = check(&reading.state(ctx), reference, from_ready)?;
+    let key = folder.key();
+    let mut plan = Plan::new(Outcome::Deleted, format!("vfolder {key} purged"));
+    let path = site.place.path().join(folder.record.place());
+    plan.tries = vec![format!("remove {} and all that is in it, for good", path.display())];
+    plan.changes.push(Change::remove::<VFolder>(key));
+    plan.after.push(sidecar::no_folder(&site.place, &folder.record));
+    Ok(Done { plan, planned: true, warnings: reading.warnings })
+}
+
+/// Purges one folder.
+pub fn purge(
+    ctx: &Context,
+    reference: &FolderRef,
+    from_ready: bool,
+    progress: &dyn Progress,
+) -> Result<Done> {
+    let (mut locked, mut warnings) = lock(ctx)?;
+    let state = State { root: &locked.root, registry: &locked.registry, actor: &ctx.actor };
+    let (folder, site) = check(&state, reference, from_ready)?;
+    let key = folder.key();
+    if let LongWork::Running(by) = long_work_on(&locked.root, folder.record.id)? {
+        return Err(Error::in_use(format!(
+            "the vfolder {key} is being purged by pid {} on {}",
+            by.pid, by.host
+        )));
+    }
+    // From here on nobody can restore it; a folder that was in use is moved aside first, under the lock.
+    let doomed = VFolder { status: Status::Purging, ..folder.record.clone() };
+    let mut first = Plan::new(Outcome::Changed, "");
+    if folder.record.status == Status::Ready {
+        first.steps.push(Step::MoveFolder {
+            scope: site.place.clone(),
+            from: folder.record.place().into(),
+            to: doomed.place().into(),
+        });
+    }
+    first.changes.push(Change::put(key.clone(), &doomed)?);
+    first.after.push(sidecar::folder(&locked.registry, &site.place, &folder.name, &doomed));
+    warnings.extend(plan::execute(&mut locked, &first, &ctx.command)?);
+    let generation = locked.registry.header.generation;
+    let intent = Intent::begin(&locked.root, &ctx.command, generation, Some(folder.record.id), &[], &[])?;
+    locked.unlock();
+
+    remove(&site, &doomed, progress)?;
+
+    let (mut locked, more) = lock(ctx)?;
+    warnings.extend(more);
+    let mut last = finish(&locked.registry, &folder, &site)?;
+    warnings.extend(plan::execute(&mut locked, &last, &ctx.command)?);
+    drain(&mut locked, &folder.record.volume, &ctx.command)?;
+    intent.end()?;
+    locked.unlock();
+    last.message = format!("vfolder {key} purged");
+    Ok(Done { plan: last, planned: false, warnings })
+}
+
+fn remove(site: &Site, folder: &VFolder, progress: &dyn Progress) -> Result<()> {
+    let scope = site.place.open()?;
+    let Ok(trash) = scope.open_beneath(Path::new(".trash")) else { return Ok(()) };
+    site.place
+        .volume
+        .driver()
+        .remove_folder(&site.place.at(), &trash, OsStr::new(&folder.digits()), progress)
+        .map_err(|e| e.hint("run the same command again to go on with it"))?;
+    Ok(trash.sync()?)
+}
+
+fn finish(registry: &Registry, folder: &Folder, site: &Site) -> Result<Plan> {
+    let mut plan = Plan::new(Outcome::Deleted, "");
+    let key = folder.key();
+    plan.changes.push(Change::remove::<VFolder>(key.clone()));
+    for invitation in registry.find_text::<Invitation>(&folder.record.id.to_string()) {
+        plan.changes.push(Change::remove::<Invitation>(invitation));
+    }
+    let others = scope::folders(registry, &folder.owner, &folder.record.volume)?;
+    if others.iter().all(|(other, _)| *other == key) {
+        // Read again: the limit may have been changed while the folder was removed.
+        scope::remove(&Site::of_folder(registry, &folder.owner, &folder.record)?, true, &mut plan)?;
+    } else {
+        plan.after.push(sidecar::no_folder(&site.place, &folder.record));
+    }
+    Ok(plan)
+}
+
+/// Tries to remove what earlier scopes of the volume left in the kernel.
+pub fn drain(locked: &mut crate::registry::Locked, volume: &str, command: &str) -> Result<()> {
+    let Some(record) = locked.registry.get::<Volume>(volume)?.filter(|v| !v.draining.is_empty()) else {
+        return Ok(());
+    };
+    let at = VolumeAt::new(locked.registry.header.registry, volume, &record);
+    let step = Step::Drain { volume: at, ids: record.draining.clone() };
+    let mut effects = Effects::default();
+    let generation = locked.registry.header.generation;
+    let intent = Intent::begin(&locked.root, command, generation, None, &[], std::slice::from_ref(&step))?;
+    step.run(&mut effects)?;
+    plan::commit_effects(locked, Vec::new(), &effects)?;
+    intent.end()
+}
+
+/// Which folders `trash empty` removes.
+#[derive(Clone, Debug, Default)]
+pub struct TrashFilter {
+    /// In the trash for at least so long.
+    pub older_than: Option<std::time::Duration>,
+    /// Of this owner.
+    pub owner: Option<crate::domain::owner::Owner>,
+    /// On this volume.
+    pub volume: Option<String>,
+}
+
+/// The folders in the trash that a filter names, and those whose purge was cut off.
+pub fn trashed(state: &State<'_>, filter: &TrashFilter) -> Result<Vec<Folder>> {
+    let now = crate::registry::now();
+    let mut found = Vec::new();
+    for (key, record) in state.registry.all::<VFolder>()? {
+        let Some((owner, name)) = crate::domain::owner::split_folder_key(&key) else { continue };
+        let old = |record: &VFolder| match (filter.older_than, record.trashed_at) {
+            (Some(age), Some(at)) => now.as_second() - at.as_second() >= age.as_secs() as i64,
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        let project = super::resolve::owning_project(state.registry, &owner)?;
+        if matches!(record.status, Status::Trashed | Status::Purging)
+            && filter.owner.as_ref().is_none_or(|o| *o == owner)
+            && filter.volume.as_ref().is_none_or(|v| *v == record.volume)
+            && old(&record)
+            && crate::domain::permission::manages(state.actor, &owner, project.as_ref())
+        {
+            found.push(Folder { owner, name: name.to_owned(), record });
+        }
+    }
+    Ok(found)
+}

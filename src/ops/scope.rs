@@ -1,0 +1,201 @@
+//! Quota scopes: where they are, what their limit is, how they come and go.
+
+use super::resolve::{self, OwnerRecord};
+use super::sidecar;
+use crate::domain::error::{Error, Result};
+use crate::domain::owner::Owner;
+use crate::domain::quota::{DriverKind, Enforcement};
+use crate::domain::record::{LimitSource, Scope, VFolder, Volume};
+use crate::domain::size::{self, Limit};
+use crate::plan::{Plan, ScopePlace, Step, VolumeAt};
+use crate::registry::{Change, Registry};
+
+/// One owner on one volume.
+pub struct Site {
+    /// Where it is, or will be.
+    pub place: ScopePlace,
+    /// Its record, if there is one.
+    pub record: Option<Scope>,
+    /// Whose it is.
+    pub owner: OwnerRecord,
+}
+
+impl Site {
+    /// The scope of an owner on a volume.
+    pub fn find(registry: &Registry, owner: &Owner, volume_name: &str, volume: &Volume) -> Result<Site> {
+        let known = resolve::owner(registry, owner)?;
+        let record = registry.get::<Scope>(&owner.scope_key(volume_name))?;
+        let place = ScopePlace {
+            volume: VolumeAt::new(registry.header.registry, volume_name, volume),
+            owner: owner.clone(),
+            dir: known.dir.clone(),
+            kernel_id: record.as_ref().and_then(|r| r.kernel_id),
+        };
+        Ok(Site { place, record, owner: known })
+    }
+
+    /// The scope of a folder.
+    pub fn of_folder(registry: &Registry, owner: &Owner, folder: &VFolder) -> Result<Site> {
+        let volume = registry.require::<Volume>(&folder.volume)?;
+        Site::find(registry, owner, &folder.volume, &volume)
+    }
+
+    /// Its key in the registry.
+    pub fn key(&self) -> String {
+        self.place.name()
+    }
+
+    /// True when its directory exists, as far as the registry knows.
+    pub fn is_present(&self) -> bool {
+        self.record.as_ref().is_some_and(|r| r.present)
+    }
+}
+
+/// The limit that a scope gets, and why.
+pub fn limit_for(site: &Site, init: Option<Limit>) -> Result<(Option<u64>, LimitSource)> {
+    let allowance = &site.owner.allowance;
+    let (limit, source) = match (&site.record, init) {
+        (Some(record), None) if record.source == LimitSource::Set => (record.limit, LimitSource::Set),
+        (Some(record), Some(_)) if record.source == LimitSource::Set => {
+            return Err(Error::conflict(format!(
+                "the limit of {} was set already, to {}",
+                site.key(),
+                Limit(record.limit)
+            ))
+            .hint("leave --quota-init out, or change the limit with 'vfadm quota set'"));
+        }
+        (_, Some(Limit(limit))) => (limit, LimitSource::Init),
+        // The size of a dedicated volume is its limit.
+        (_, None) if site.place.volume.driver == DriverKind::Dedicated => (None, LimitSource::None),
+        (_, None) => match (allowance.default_quota, allowance.max_quota) {
+            (Some(default), Some(most)) => (Some(default.min(most)), LimitSource::Default),
+            (Some(default), None) => (Some(default), LimitSource::Default),
+            (None, Some(most)) => (Some(most), LimitSource::Max),
+            (None, None) => (None, LimitSource::None),
+        },
+    };
+    if matches!(source, LimitSource::Set | LimitSource::Init) && init.is_some() {
+        require_within(site, limit)?;
+    }
+    Ok((limit.map(|bytes| site.place.volume.driver().effective(bytes)), source))
+}
+
+/// Refuses a limit above the owner's `max_quota` (exit 4).
+pub fn require_within(site: &Site, limit: Option<u64>) -> Result<()> {
+    let Some(most) = site.owner.allowance.max_quota else { return Ok(()) };
+    if limit.is_some_and(|bytes| bytes <= most) {
+        return Ok(());
+    }
+    let owner = &site.place.owner;
+    Err(Error::conflict(format!("{} is above the maximum of {owner}, {}", Limit(limit), size::human(most)))
+        .hint(format!("raise it: vfadm {} set {} --max-quota SIZE", owner.kind(), owner.name())))
+}
+
+/// Refuses a limit on a volume that cannot hold one (exit 8).
+pub fn require_enforcement(site: &Site, limit: Option<u64>, warnings: &mut Vec<String>) -> Result<()> {
+    let Some(bytes) = limit else { return Ok(()) };
+    let volume = &site.place.volume;
+    let (enforcement, warning) = volume.driver().enforcement(&volume.path)?;
+    match enforcement {
+        Enforcement::None => Err(Error::storage(format!(
+            "a limit of {} cannot be enforced for {}: the volume '{}' has the driver 'none'",
+            size::human(bytes),
+            site.place.owner,
+            volume.name
+        ))
+        .hint(match site.record.as_ref().map(|r| r.source) {
+            None | Some(LimitSource::Default | LimitSource::Max) if site.owner.allowance != Default::default() => {
+                let owner = &site.place.owner;
+                format!(
+                    "use a volume on btrfs, or lift the limits of the owner: vfadm {} set {} --default-quota unlimited --max-quota unlimited",
+                    owner.kind(),
+                    owner.name()
+                )
+            }
+            _ => "put the folders on a volume whose storage has quotas (btrfs), or give the owner a volume of its own: \
+                  vfadm volume add NAME PATH --dedicated-to OWNER"
+                .to_owned(),
+        })),
+        Enforcement::Volume => Err(Error::storage(format!(
+            "the limit of {} is the size of its volume '{}', and cannot be set",
+            site.place.owner, volume.name
+        ))
+        .hint("grow the filesystem at the volume's path instead")),
+        _ => {
+            warnings.extend(warning);
+            Ok(())
+        }
+    }
+}
+
+/// Adds to a plan what makes the scope, if it is not there, and returns its place with the kernel's number.
+pub fn ensure(registry: &Registry, site: &Site, init: Option<Limit>, plan: &mut Plan) -> Result<ScopePlace> {
+    if site.is_present() {
+        if init.is_some() {
+            return Err(Error::conflict(format!("the quota scope {} exists already", site.key()))
+                .hint("leave --quota-init out, or change the limit with 'vfadm quota set'"));
+        }
+        // Its directory is looked at, so that a volume that fell off is noticed before anything is planned.
+        site.place.open()?;
+        return Ok(site.place.clone());
+    }
+    let (limit, source) = limit_for(site, init)?;
+    make(registry, site, limit, source, plan)
+}
+
+/// Adds to a plan what makes the scope with this limit.
+pub fn make(
+    registry: &Registry,
+    site: &Site,
+    limit: Option<u64>,
+    source: LimitSource,
+    plan: &mut Plan,
+) -> Result<ScopePlace> {
+    site.place.volume.open()?;
+    require_enforcement(site, limit, &mut plan.warnings)?;
+    let mut place = site.place.clone();
+    let driver = place.volume.driver();
+    place.kernel_id = None;
+    if driver.wants_kernel_id() {
+        let mut settings = registry.settings.clone();
+        let mut id = settings.next_kernel_id;
+        while !driver.kernel_id_is_free(&place.volume.path, id)? {
+            id += 1;
+        }
+        place.kernel_id = Some(id);
+        settings.next_kernel_id = id + 1;
+        plan.changes.push(Change::Settings(settings));
+    }
+    plan.steps.push(Step::MakeScope { scope: place.clone() });
+    if limit.is_some() {
+        plan.steps.push(Step::SetLimit { scope: place.clone(), from: None, to: limit });
+    }
+    let extra = site.record.as_ref().map(|r| r.extra.clone()).unwrap_or_default();
+    let record = Scope { limit, source, kernel_id: place.kernel_id, present: true, extra };
+    plan.changes.push(Change::put(site.key(), &record)?);
+    let owner = sidecar::owner_record(registry, &place.owner)?;
+    plan.after.push(sidecar::scope(registry, &place, &record, &owner));
+    Ok(place)
+}
+
+/// Adds to a plan what removes the scope. A limit that an administrator set stays recorded.
+pub fn remove(site: &Site, keep_limit: bool, plan: &mut Plan) -> Result<()> {
+    let Some(record) = &site.record else { return Ok(()) };
+    if record.present {
+        plan.steps.push(Step::RemoveScope { scope: site.place.clone(), limit: record.limit });
+        plan.after.push(sidecar::no_scope(&site.place));
+    }
+    if keep_limit && record.source == LimitSource::Set {
+        let record = Scope { present: false, kernel_id: None, ..record.clone() };
+        plan.changes.push(Change::put(site.key(), &record)?);
+    } else {
+        plan.changes.push(Change::remove::<Scope>(site.key()));
+    }
+    Ok(())
+}
+
+/// The folders of an owner on a volume.
+pub fn folders(registry: &Registry, owner: &Owner, volume: &str) -> Result<Vec<(String, VFolder)>> {
+    let all = registry.with_prefix::<VFolder>(&format!("{owner}/"))?;
+    Ok(all.into_iter().filter(|(_, f)| f.volume == volume).collect())
+}
