@@ -1,0 +1,90 @@
+//! Value parsers: clap prints their message and exits with 2.
+
+use std::time::Duration;
+
+use crate::domain::error::Error;
+use crate::domain::owner::Owner;
+use crate::domain::permission::Level;
+use crate::domain::reference::{FolderRef, MountRequest};
+use crate::domain::size::Limit;
+use crate::domain::{duration as durations, name};
+
+fn told(error: Error) -> String {
+    match error.hint {
+        Some(hint) => format!("{}\n  hint: {hint}", error.message),
+        None => error.message,
+    }
+}
+
+/// A user name.
+pub fn user(text: &str) -> Result<String, String> {
+    name::owner("user", text).map_err(told)
+}
+
+/// A project name.
+pub fn project(text: &str) -> Result<String, String> {
+    name::owner("project", text.strip_prefix("project/").unwrap_or(text)).map_err(told)
+}
+
+/// A volume name.
+pub fn volume(text: &str) -> Result<String, String> {
+    name::thing("volume", text).map_err(told)
+}
+
+/// A session name.
+pub fn session(text: &str) -> Result<String, String> {
+    name::thing("session", text).map_err(told)
+}
+
+/// A vfolder name.
+pub fn vfolder_name(text: &str) -> Result<String, String> {
+    name::vfolder(text).map_err(told)
+}
+
+/// An owner.
+pub fn owner(text: &str) -> Result<Owner, String> {
+    text.parse().map_err(told)
+}
+
+/// A vfolder.
+pub fn folder(text: &str) -> Result<FolderRef, String> {
+    text.parse().map_err(told)
+}
+
+/// A mount.
+pub fn mount(text: &str) -> Result<MountRequest, String> {
+    text.parse().map_err(told)
+}
+
+/// A size or `unlimited`.
+pub fn limit(text: &str) -> Result<Limit, String> {
+    text.parse().map_err(told)
+}
+
+/// A permission level.
+pub fn level(text: &str) -> Result<Level, String> {
+    text.parse().map_err(told)
+}
+
+/// A length of time.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    durations::parse(text).map_err(told)
+}
+
+/// A count or `unlimited`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count(pub Option<u64>);
+
+/// A number of folders or `unlimited`.
+pub fn count(text: &str) -> Result<Count, String> {
+    match text {
+        "unlimited" => Ok(Count(None)),
+        _ => text.parse().map(|n| Count(Some(n))).map_err(|_| "not a number, nor 'unlimited'".to_owned()),
+    }
+}
+
+/// `NAME=PATH`.
+pub fn named_path(text: &str) -> Result<(String, std::path::PathBuf), String> {
+    let (volume_name, path) = text.split_once('=').ok_or("write NAME=PATH, as in fast=/mnt/fast")?;
+    Ok((volume(volume_name)?, path.into()))
+}

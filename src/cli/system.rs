@@ -1,0 +1,64 @@
+//! `vfadm init`, `registry`, `completions` and `man`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::parse;
+use super::volume::Driver;
+
+/// A new registry.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The uid that owns all folders
+    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    pub uid: u32,
+    /// The gid that owns all folders
+    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    pub gid: u32,
+    /// The mode of folders
+    #[arg(long, default_value = "0770")]
+    pub mode: String,
+    /// The first volume (default: local=ROOT/local)
+    #[arg(long, value_name = "NAME=PATH", value_parser = parse::named_path)]
+    pub volume: Option<(String, PathBuf)>,
+    /// What sets the limits of the first volume
+    #[arg(long, value_enum, default_value = "auto", value_name = "DRIVER")]
+    pub quota: Driver,
+}
+
+/// The registry file.
+#[derive(Debug, Subcommand)]
+pub enum Registry {
+    /// Print it
+    Show,
+    /// Look for mistakes in it
+    Check,
+    /// Print the JSON Schema of its records
+    Schema,
+}
+
+/// A completion script.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// For which shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// A shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Manual pages.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Into this directory
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+}

@@ -1,0 +1,149 @@
+//! `vfadm vfolder` and `vfadm trash`.
+
+use std::time::Duration;
+
+use clap::{Subcommand, ValueEnum};
+
+use super::parse;
+use crate::domain::owner::Owner;
+use crate::domain::permission::Level;
+use crate::domain::reference::FolderRef;
+use crate::domain::size::Limit;
+
+/// Where a folder is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Status {
+    Ready,
+    Trashed,
+    Purging,
+    Creating,
+    Copying,
+}
+
+/// Folders.
+#[derive(Debug, Subcommand)]
+pub enum Vfolder {
+    /// Make a folder
+    Create {
+        /// OWNER/NAME, as in alice/data or project/ml/data
+        #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
+        folder: FolderRef,
+        /// On which volume
+        #[arg(long, value_parser = parse::volume)]
+        volume: Option<String>,
+        /// The limit of the owner's quota scope, if this folder is its first on the volume
+        #[arg(long, value_name = "SIZE", value_parser = parse::limit)]
+        quota_init: Option<Limit>,
+        /// What the members of the owning project may do: none, ro or rw (default rw)
+        #[arg(long, value_name = "LEVEL", value_parser = parse::level)]
+        perm: Option<Level>,
+        /// Others may clone it
+        #[arg(long)]
+        cloneable: bool,
+        /// An equal folder that exists already is fine
+        #[arg(long)]
+        if_not_exists: bool,
+    },
+    /// List folders
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only of this owner
+        #[arg(long, value_parser = parse::owner)]
+        owner: Option<Owner>,
+        /// Only on this volume
+        #[arg(long, value_parser = parse::volume)]
+        volume: Option<String>,
+        /// Only in this status
+        #[arg(long, value_enum)]
+        status: Option<Status>,
+    },
+    /// Show a folder
+    Show {
+        /// OWNER/NAME or id:PREFIX
+        #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
+        folder: FolderRef,
+    },
+    /// Print the path of a folder on the storage host
+    Path {
+        /// OWNER/NAME or id:PREFIX
+        #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
+        folder: FolderRef,
+    },
+    /// Give a folder another name
+    Rename {
+        /// OWNER/NAME or id:PREFIX
+        #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
+        folder: FolderRef,
+        /// The new name, without owner
+        #[arg(value_name = "NEWNAME", value_parser = parse::vfolder_name)]
+        new_name: String,
+    },
+    /// Change a folder's properties
+    #[command(group = clap::ArgGroup::new("property").required(true).multiple(true).args(["perm", "cloneable", "not_cloneable"]))]
+    Set {
+        /// OWNER/NAME or id:PREFIX
+        #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
+        folder: FolderRef,
+        /// What the members of the owning project may do: none, ro or rw
+        #[arg(long, value_name = "LEVEL", value_parser = parse::level)]
+        perm: Option<Level>,
+        /// Others may clone it
+        #[arg(long)]
+        cloneable: bool,
+        /// Others may not clone it
+        #[arg(long, conflicts_with = "cloneable")]
+        not_cloneable: bool,
+    },
+    /// Move a folder to the trash
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// OWNER/NAME or id:PREFIX
+        #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
+        folder: FolderRef,
+        /// Remove it for good
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Take a folder out of the trash
+    Restore {
+        /// OWNER/NAME or id:PREFIX
+        #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
+        folder: FolderRef,
+    },
+    /// Remove a folder in the trash for good
+    Purge {
+        /// OWNER/NAME or id:PREFIX
+        #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
+        folder: FolderRef,
+    },
+    /// Measure what folders hold
+    Usage {
+        /// OWNER/NAME or id:PREFIX
+        #[arg(value_name = "VFOLDER", value_parser = parse::folder, required_unless_present = "all")]
+        folders: Vec<FolderRef>,
+        /// All folders
+        #[arg(long, conflicts_with = "folders")]
+        all: bool,
+    },
+}
+
+/// Deleted folders.
+#[derive(Debug, Subcommand)]
+pub enum Trash {
+    /// List what is in the trash
+    #[command(visible_alias = "ls")]
+    List,
+    /// Remove what is in the trash for good
+    Empty {
+        /// Only what has been there for so long: 30d
+        #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+        older_than: Option<Duration>,
+        /// Only of this owner
+        #[arg(long, value_parser = parse::owner)]
+        owner: Option<Owner>,
+        /// Only on this volume
+        #[arg(long, value_parser = parse::volume)]
+        volume: Option<String>,
+    },
+}

@@ -1,0 +1,122 @@
+//! `vfadm volume` and `vfadm quota`.
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+
+use super::parse;
+use crate::domain::owner::Owner;
+use crate::domain::size::Limit;
+
+/// What sets the limits of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Driver {
+    /// Find out by trying
+    Auto,
+    /// btrfs qgroups
+    Btrfs,
+    /// The whole volume belongs to one owner; its size is the limit
+    Dedicated,
+    /// No limits
+    None,
+}
+
+/// What a folder is on a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Folders {
+    /// A plain directory
+    Directory,
+    /// A btrfs subvolume
+    Subvolume,
+}
+
+/// Volumes.
+#[derive(Debug, Subcommand)]
+pub enum Volume {
+    /// Add a mounted filesystem, or a plain directory, as a volume
+    Add {
+        /// Its name
+        #[arg(value_parser = parse::volume)]
+        volume: String,
+        /// Where it is mounted
+        path: PathBuf,
+        /// What sets its limits
+        #[arg(long, value_enum, default_value = "auto", value_name = "DRIVER")]
+        quota: Driver,
+        /// What a folder is on it
+        #[arg(long, value_enum)]
+        folders: Option<Folders>,
+        /// Give the whole volume to one owner
+        #[arg(long, value_name = "OWNER", value_parser = parse::owner)]
+        dedicated_to: Option<Owner>,
+    },
+    /// List the volumes
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show a volume
+    Show {
+        /// Its name
+        #[arg(value_parser = parse::volume)]
+        volume: String,
+    },
+    /// Change a volume
+    Set {
+        /// Its name
+        #[arg(value_parser = parse::volume)]
+        volume: String,
+        /// Make it the volume that is meant where none is named
+        #[arg(long, required = true)]
+        default: bool,
+    },
+    /// Take a volume without folders out of the registry; what is on it stays
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// Its name
+        #[arg(value_parser = parse::volume)]
+        volume: String,
+    },
+    /// Look whether volumes are mounted, are the right ones, and hold what the registry says
+    Check {
+        /// Only this one
+        #[arg(value_parser = parse::volume)]
+        volume: Option<String>,
+    },
+}
+
+/// Limits.
+#[derive(Debug, Subcommand)]
+pub enum Quota {
+    /// Set the limit of an owner on a volume
+    Set {
+        /// Whose
+        #[arg(value_parser = parse::owner)]
+        owner: Owner,
+        /// How much: 64MiB, 1.5g, unlimited
+        #[arg(value_parser = parse::limit)]
+        size: Limit,
+        /// On which volume
+        #[arg(long, value_parser = parse::volume)]
+        volume: Option<String>,
+        /// Refuse a limit below what is used
+        #[arg(long)]
+        no_shrink: bool,
+    },
+    /// Return to the owner's default
+    Unset {
+        /// Whose
+        #[arg(value_parser = parse::owner)]
+        owner: Owner,
+        /// On which volume
+        #[arg(long, value_parser = parse::volume)]
+        volume: Option<String>,
+    },
+    /// Show limits and usage
+    Show {
+        /// Only of this owner
+        #[arg(value_parser = parse::owner)]
+        owner: Option<Owner>,
+        /// Only on this volume
+        #[arg(long, value_parser = parse::volume)]
+        volume: Option<String>,
+    },
+}
