@@ -2,6 +2,7 @@
 //! for sessions, directly on the storage hosts.
 
 pub mod cli;
+pub mod commands;
 pub mod domain;
 pub mod host;
 pub mod ops;
@@ -11,3 +12,58 @@ pub mod quota;
 pub mod registry;
 pub mod session;
 pub mod tree;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+
+use domain::error::Error;
+
+/// Parses the arguments and runs the command; the exit status.
+pub fn main(arguments: Vec<OsString>) -> u8 {
+    host::signals::install();
+    let command_line: Vec<String> =
+        arguments.iter().map(|a| domain::name::printable(&a.to_string_lossy())).collect();
+    match cli::Cli::try_parse_from(&arguments) {
+        Ok(cli) => commands::run(cli, command_line.join(" ")),
+        Err(error) => refuse(&error, &arguments),
+    }
+}
+
+/// Help and version are no errors; the rest is exit 2, as a document where documents were asked for.
+fn refuse(error: &clap::Error, arguments: &[OsString]) -> u8 {
+    let out = commands::early_output(arguments);
+    if error.kind() == ErrorKind::MissingSubcommand {
+        return help(arguments);
+    }
+    let is_error = error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if is_error && out.style == output::Style::Json {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        output::error::print(&out, &Error::usage(message).hint(text));
+    } else if is_error {
+        // What was typed stands in the message, and must not steer the terminal.
+        let text = error.render().to_string();
+        let lines: Vec<String> = text.lines().map(domain::name::printable).collect();
+        let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
+    } else {
+        let _ = error.print();
+    }
+    if error.use_stderr() { 2 } else { 0 }
+}
+
+/// A noun without a verb: its help, as a usage error.
+fn help(arguments: &[OsString]) -> u8 {
+    let mut command = cli::Cli::command();
+    command.build();
+    let mut here = command;
+    for argument in arguments.iter().skip(1).filter_map(|a| a.to_str()) {
+        if let Some(below) = here.find_subcommand(argument).cloned() {
+            here = below;
+        }
+    }
+    let _ = write!(std::io::stderr(), "{}", here.render_help());
+    2
+}

@@ -1,0 +1,138 @@
+//! `vfadm user` and `vfadm project`.
+
+use anyhow::Result;
+
+use super::App;
+use crate::cli::owner::{self as cli, Limits, Project, User};
+use crate::domain::owner::Owner;
+use crate::domain::record::{OwnerState, Role};
+use crate::domain::reference::FolderRef;
+use crate::ops::owner::{self, Properties};
+use crate::ops::{self, change};
+use crate::output::progress::Counter;
+use crate::output::{Column, Kind};
+
+const USER_COLUMNS: [Column; 6] = [
+    Column::text("NAME", "name"),
+    Column::text("STATE", "state"),
+    Column::text("VFOLDERS", "vfolders"),
+    Column::text("MAX-VFOLDERS", "max_vfolders"),
+    Column::of("MAX-QUOTA", "max_quota", Kind::Bytes),
+    Column::of("DEFAULT-QUOTA", "default_quota", Kind::Bytes),
+];
+const PROJECT_COLUMNS: [Column; 7] = [
+    Column::text("NAME", "name"),
+    Column::text("STATE", "state"),
+    Column::text("VFOLDERS", "vfolders"),
+    Column::of("MEMBERS", "members", Kind::Count),
+    Column::text("MAX-VFOLDERS", "max_vfolders"),
+    Column::of("MAX-QUOTA", "max_quota", Kind::Bytes),
+    Column::of("DEFAULT-QUOTA", "default_quota", Kind::Bytes),
+];
+
+fn properties(limits: &Limits) -> Properties {
+    Properties {
+        max_vfolders: limits.max_vfolders.map(|count| count.0),
+        max_quota: limits.max_quota,
+        default_quota: limits.default_quota,
+        state: limits.state.map(|state| match state {
+            cli::State::Active => OwnerState::Active,
+            cli::State::Inactive => OwnerState::Inactive,
+        }),
+    }
+}
+
+fn kind(owner: &Owner) -> &'static str {
+    match owner {
+        Owner::User(_) => "User",
+        Owner::Project(_) => "Project",
+    }
+}
+
+impl App {
+    pub(super) fn user(&self, command: User) -> Result<u8> {
+        match command {
+            User::Add { user, limits } => self.owner_add(Owner::User(user), &limits),
+            User::List => self.owner_list("user", "User", &USER_COLUMNS),
+            User::Show { user } => self.owner_show(&Owner::User(user)),
+            User::Set { user, limits } => self.owner_set(Owner::User(user), &limits),
+            User::Remove { user, purge } => self.owner_remove(&Owner::User(user), purge),
+        }
+    }
+
+    pub(super) fn project(&self, command: Project) -> Result<u8> {
+        match command {
+            Project::Add { project, limits } => self.owner_add(Owner::Project(project), &limits),
+            Project::List => self.owner_list("project", "Project", &PROJECT_COLUMNS),
+            Project::Show { project } => self.owner_show(&Owner::Project(project)),
+            Project::Set { project, limits } => self.owner_set(Owner::Project(project), &limits),
+            Project::Remove { project, purge } => self.owner_remove(&Owner::Project(project), purge),
+            Project::AddMember { project, users, role } => {
+                let role = match role {
+                    cli::Role::Admin => Role::Admin,
+                    cli::Role::Member => Role::Member,
+                };
+                let done = change(&self.ctx, |state| owner::add_members(state, &project, &users, role))?;
+                self.done("Project", done)
+            }
+            Project::RemoveMember { project, users, force } => {
+                let done = change(&self.ctx, |state| owner::remove_members(state, &project, &users, force))?;
+                self.done("Project", done)
+            }
+        }
+    }
+
+    fn owner_add(&self, owner: Owner, limits: &Limits) -> Result<u8> {
+        let done = change(&self.ctx, |state| owner::add(state, &owner, &properties(limits)))?;
+        self.done(kind(&owner), done)
+    }
+
+    fn owner_list(&self, noun: &str, kind: &str, columns: &[Column]) -> Result<u8> {
+        let reading = self.reading()?;
+        self.out.list(kind, &owner::list(&reading.state(&self.ctx), noun)?, columns)?;
+        Ok(0)
+    }
+
+    fn owner_show(&self, owner: &Owner) -> Result<u8> {
+        let reading = self.reading()?;
+        self.out.one(kind(owner), &owner::show(&reading.state(&self.ctx), owner)?)?;
+        Ok(0)
+    }
+
+    fn owner_set(&self, owner: Owner, limits: &Limits) -> Result<u8> {
+        let done = change(&self.ctx, |state| owner::set(state, &owner, &properties(limits)))?;
+        self.done(kind(&owner), done)
+    }
+
+    fn owner_remove(&self, owner: &Owner, purge: bool) -> Result<u8> {
+        let reading = ops::read(&self.ctx)?;
+        let state = reading.state(&self.ctx);
+        let folders = owner::folders(&state, owner);
+        if folders.is_empty() || !purge {
+            owner::remove(&state, owner)?;
+        }
+        if self.ctx.dry_run {
+            let mut done = change(&self.ctx, |state| {
+                if folders.is_empty() {
+                    owner::remove(state, owner)
+                } else {
+                    owner::show(state, owner).map(|_| owner::removal(owner))
+                }
+            })?;
+            done.plan.tries.extend(folders.iter().map(|key| format!("purge {key}")));
+            return self.done(kind(owner), done);
+        }
+        owner::show(&state, owner)?;
+        self.confirm(&match folders.len() {
+            0 => format!("Remove {owner}?"),
+            1 => format!("Remove {owner}, and its vfolder {} for good?", folders[0]),
+            n => format!("Remove {owner}, and its {n} vfolders for good?"),
+        })?;
+        for key in folders {
+            let reference: FolderRef = key.parse()?;
+            let counter = Counter::new(&self.out, &format!("purging {key}"));
+            ops::purge::purge(&self.ctx, &reference, true, &counter)?;
+        }
+        self.done(kind(owner), change(&self.ctx, |state| owner::remove(state, owner))?)
+    }
+}

@@ -1,0 +1,136 @@
+//! `vfadm vfolder`.
+
+use anyhow::Result;
+
+use super::App;
+use crate::cli::vfolder::{Status, Vfolder};
+use crate::domain::error::Error;
+use crate::domain::reference::FolderRef;
+use crate::ops::{change, purge, trash, usage, vfolder};
+use crate::output::progress::Counter;
+use crate::output::{Column, Kind, Style};
+
+const KIND: &str = "VFolder";
+/// The columns of a list of folders.
+pub(super) const COLUMNS: [Column; 8] = [
+    Column::text("OWNER", "owner"),
+    Column::text("NAME", "name"),
+    Column::text("VOLUME", "volume"),
+    Column::text("STATUS", "status"),
+    Column::text("PERM", "permission"),
+    Column::of("SHARES", "shares", Kind::Count),
+    Column::of("ID", "id", Kind::Id),
+    Column::text("CREATED", "created_at"),
+];
+const USAGE_COLUMNS: [Column; 5] = [
+    Column::text("VFOLDER", "vfolder"),
+    Column::of("APPARENT", "apparent_bytes", Kind::Bytes),
+    Column::of("ALLOCATED", "allocated_bytes", Kind::Bytes),
+    Column::text("FILES", "files"),
+    Column::text("DIRS", "directories"),
+];
+
+impl App {
+    pub(super) fn vfolder(&self, command: Vfolder) -> Result<u8> {
+        match command {
+            Vfolder::Create { folder, volume, quota_init, perm, cloneable, if_not_exists } => {
+                let request = vfolder::Create {
+                    folder,
+                    volume,
+                    quota_init,
+                    permission: perm,
+                    cloneable,
+                    if_not_exists,
+                };
+                self.done(KIND, change(&self.ctx, |state| vfolder::create(state, &request))?)
+            }
+            Vfolder::List { owner, volume, status } => {
+                let status = status.map(|s| status_word(s).to_owned());
+                let reading = self.reading()?;
+                let filter = vfolder::Filter { owner, volume, status };
+                self.out.list(KIND, &vfolder::list(&reading.state(&self.ctx), &filter)?, &COLUMNS)?;
+                Ok(0)
+            }
+            Vfolder::Show { folder } => {
+                let reading = self.reading()?;
+                self.out.one(KIND, &vfolder::show(&reading.state(&self.ctx), &folder)?)?;
+                Ok(0)
+            }
+            Vfolder::Path { folder } => self.path(&folder),
+            Vfolder::Rename { folder, new_name } => {
+                self.done(KIND, change(&self.ctx, |state| vfolder::rename(state, &folder, &new_name))?)
+            }
+            Vfolder::Set { folder, perm, cloneable, not_cloneable } => {
+                let cloneable = (cloneable || not_cloneable).then_some(cloneable);
+                self.done(KIND, change(&self.ctx, |state| vfolder::set(state, &folder, perm, cloneable))?)
+            }
+            Vfolder::Delete { folder, purge: false } => {
+                self.done(KIND, change(&self.ctx, |state| trash::delete(state, &folder))?)
+            }
+            Vfolder::Delete { folder, purge: true } => self.purge(&folder, true),
+            Vfolder::Restore { folder } => {
+                self.done(KIND, change(&self.ctx, |state| trash::restore(state, &folder))?)
+            }
+            Vfolder::Purge { folder } => self.purge(&folder, false),
+            Vfolder::Usage { folders, all } => self.usage(&folders, all),
+        }
+    }
+
+    fn path(&self, folder: &FolderRef) -> Result<u8> {
+        let reading = self.reading()?;
+        let item = vfolder::show(&reading.state(&self.ctx), folder)?;
+        match self.out.style {
+            Style::Json | Style::Yaml => {
+                let short = serde_json::json!({"id": item["id"], "path": item["path"]});
+                self.out.one("VFolderPath", &short)?;
+            }
+            _ => self.out.line(item["path"].as_str().unwrap_or_default())?,
+        }
+        Ok(0)
+    }
+
+    fn purge(&self, folder: &FolderRef, from_ready: bool) -> Result<u8> {
+        let preview = purge::preview(&self.ctx, folder, from_ready)?;
+        if self.ctx.dry_run {
+            return self.done(KIND, preview);
+        }
+        let message = preview.plan.message.replace(" purged", "");
+        self.confirm(&format!("Remove the {message} for good?"))?;
+        let counter = Counter::new(&self.out, &format!("purging {message}"));
+        let done = purge::purge(&self.ctx, folder, from_ready, &counter)?;
+        drop(counter);
+        self.done(KIND, done)
+    }
+
+    fn usage(&self, references: &[FolderRef], all: bool) -> Result<u8> {
+        let reading = self.reading()?;
+        let state = reading.state(&self.ctx);
+        let mut items = Vec::new();
+        let mut failed: Option<Error> = None;
+        for folder in usage::folders(&state, references, all)? {
+            let counter = Counter::new(&self.out, &format!("measuring {}", folder.key()));
+            match usage::usage(&state, &folder, &counter) {
+                Ok(item) => items.push(item),
+                Err(error) if !all || error.code == crate::domain::error::Code::Interrupted => {
+                    return Err(error.into());
+                }
+                Err(error) => {
+                    self.out.warn(&format!("{}: {error}", folder.key()));
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        self.out.list("Usage", &items, &USAGE_COLUMNS)?;
+        Ok(failed.map_or(0, |error| error.code.exit()))
+    }
+}
+
+fn status_word(status: Status) -> &'static str {
+    match status {
+        Status::Ready => "ready",
+        Status::Trashed => "trashed",
+        Status::Purging => "purging",
+        Status::Creating => "creating",
+        Status::Copying => "copying",
+    }
+}
