@@ -1,0 +1,36 @@
+//! Every test that runs the built program, in one binary: what an administrator types, what is answered, and what is
+//! on disk and in the kernel afterwards. Needs root, and sets up its own filesystems; nothing is skipped.
+
+// These lints bind the program. A test ends by a panic, and starts programs where it pleases.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
+
+mod support;
+
+mod suite {
+    mod consistency;
+    mod crash;
+    mod documents;
+    mod dry_run;
+    mod exit_codes;
+    mod generated;
+    mod house;
+    mod init;
+    mod isolation;
+    mod lifecycle;
+    mod owners;
+    mod parallel;
+    mod pipes;
+    mod prompts;
+    mod quota;
+    mod registry;
+    mod sessions;
+    mod twice;
+    mod words;
+}

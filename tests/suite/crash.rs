@@ -1,0 +1,297 @@
+//! `kill -9` between any two system calls. strace kills at the entry of a call, before it has any effect (checked by
+//! the first test), so killing at each state-changing call and at `exit_group` leaves every state that exists between
+//! two calls. `VFADM_CRASH=every` kills at the other calls too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Lab, MIB, Output, VFADM, kernel_limits, words};
+
+use super::consistency::{assert_whole, kernel_matches_registry, no_intents, records};
+
+/// Calls after which disk, kernel or the outside is another one. Opens count where they create or cut a file, `fcntl`
+/// where it locks.
+const CHANGES: &str = "open openat openat2 creat write writev pwrite64 pwritev pwritev2 rename renameat renameat2 \
+    mkdir mkdirat link linkat symlink symlinkat unlink unlinkat rmdir mknod mknodat fsync fdatasync syncfs sync \
+    sync_file_range chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat truncate ftruncate fallocate \
+    copy_file_range sendfile setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr utimensat ioctl \
+    mount umount2 move_mount open_tree mount_setattr flock fcntl clone clone3 fork vfork execve kill tgkill \
+    exit_group";
+
+/// One place to die: the `nth` call of this name in any one thread.
+type Point = (String, usize);
+
+struct Case {
+    name: &'static str,
+    /// Brings the lab to the state before the command, from whatever state it is in.
+    arrange: &'static [&'static str],
+    command: &'static str,
+    /// Exit codes of the same command afterwards.
+    again: &'static [i32],
+    /// Purges are finished by the same command only; everything else by the next one, whatever it is.
+    long: bool,
+    /// Where the data of `alice/data` must still be after the second run; `None`: it is to be gone.
+    kept: Option<&'static str>,
+}
+
+const FOLDER_CASES: &[Case] = &[
+    Case {
+        name: "create, with its scope",
+        arrange: &[],
+        command: "vfolder create alice/data",
+        again: &[0, 4],
+        long: false,
+        kept: None,
+    },
+    Case {
+        name: "create, in a scope that is there",
+        arrange: &["vfolder create alice/other"],
+        command: "vfolder create alice/data --cloneable",
+        again: &[0, 4],
+        long: false,
+        kept: None,
+    },
+    Case {
+        name: "delete",
+        arrange: &["vfolder create alice/data"],
+        command: "vfolder delete alice/data",
+        again: &[0],
+        long: false,
+        kept: Some("trashed"),
+    },
+    Case {
+        name: "restore",
+        arrange: &["vfolder create alice/data", "vfolder delete alice/data"],
+        command: "vfolder restore alice/data",
+        again: &[0],
+        long: false,
+        kept: Some("ready"),
+    },
+    Case {
+        name: "purge, with its scope",
+        arrange: &["vfolder create alice/data", "vfolder delete alice/data"],
+        command: "vfolder purge alice/data --yes",
+        again: &[0, 3],
+        long: true,
+        kept: None,
+    },
+    Case {
+        name: "delete and purge, in a scope that stays",
+        arrange: &["vfolder create alice/other", "vfolder create alice/data"],
+        command: "vfolder delete alice/data --purge --yes",
+        again: &[0, 3],
+        long: true,
+        kept: None,
+    },
+];
+
+const QUOTA_CASES: &[Case] = &[
+    Case {
+        name: "quota set, another limit",
+        arrange: &["vfolder create alice/data", "quota set alice 32m"],
+        command: "quota set alice 64m",
+        again: &[0],
+        long: false,
+        kept: Some("ready"),
+    },
+    Case {
+        name: "quota set, before the first folder",
+        arrange: &[],
+        command: "quota set alice 64m",
+        again: &[0],
+        long: false,
+        kept: None,
+    },
+];
+
+fn traced(lab: &Lab, file: &Path, options: &[String], command: &str) -> Output {
+    let mut strace = Command::new("/usr/bin/strace");
+    strace.args(["-f", "-qq", "-s", "0", "-o"]).arg(file).args(options).arg(VFADM).args(words(command));
+    strace
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("VFADM_ROOT", &lab.root)
+        .stdin(std::process::Stdio::null());
+    Output::of(
+        format!("strace {} vfadm {command}", options.join(" ")),
+        &strace.output().expect("strace starts"),
+    )
+}
+
+fn changes_state(name: &str, rest: &str) -> bool {
+    match name {
+        "open" | "openat" | "openat2" => ["O_CREAT", "O_TRUNC", "O_TMPFILE"].iter().any(|f| rest.contains(f)),
+        "fcntl" => rest.contains("SETLK"),
+        _ => CHANGES.split_whitespace().any(|c| c == name),
+    }
+}
+
+/// Where the command of a trace can be killed. A thread counts its own calls, and so does strace.
+fn points(trace: &str) -> Vec<Point> {
+    let every = std::env::var_os("VFADM_CRASH").is_some_and(|v| v == "every");
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut found = BTreeSet::new();
+    let mut in_order = Vec::new();
+    // The first line is the start of vfadm itself, which strace does not let die.
+    for line in trace.lines().skip(1) {
+        let Some((thread, call)) = line.split_once(' ') else { continue };
+        let Some((name, rest)) = call.trim_start().split_once('(') else { continue };
+        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            continue;
+        }
+        let count = counts.entry((thread, name)).or_default();
+        *count += 1;
+        if (every || changes_state(name, rest)) && found.insert((name, *count)) {
+            in_order.push((name.to_owned(), *count));
+        }
+    }
+    in_order
+}
+
+/// Takes away what a case may have left, and brings the lab to the state before its command.
+fn arrange(lab: &Lab, case: &Case) {
+    for reference in records(lab, "vfolders").keys() {
+        lab.ok(&format!("vfolder delete {reference} --purge --yes"));
+    }
+    if records(lab, "scopes").contains_key("user/alice@local") {
+        lab.ok("quota unset alice");
+    }
+    for line in case.arrange {
+        lab.ok(line);
+        if *line == "vfolder create alice/data" {
+            let folder = lab.path("alice/data");
+            fs::create_dir(folder.join("below")).unwrap();
+            fs::write(folder.join("below/kept"), "kept").unwrap();
+        }
+    }
+}
+
+fn die_everywhere(lab: &Lab, case: &Case) {
+    let trace = lab.dir().join("trace");
+    // Twice: the first runs also fill the backups, whose rotation is part of what is to be interrupted.
+    for _ in 0..2 {
+        arrange(lab, case);
+        traced(lab, &trace, &[], case.command).exits(0);
+    }
+    let points = points(&fs::read_to_string(&trace).expect("a trace"));
+    assert!(
+        points.len() > 10,
+        "{}: a command that changes something makes more calls than {points:?}",
+        case.name
+    );
+
+    let mut missed = 0;
+    for (call, nth) in &points {
+        let at = format!("{} killed at {call} number {nth}", case.name);
+        arrange(lab, case);
+        // Only the call that is to die is traced: strace is slow. (With --seccomp-bpf it is fast, and the call takes
+        // effect before the process dies.)
+        let options = [format!("--trace={call}"), format!("--inject={call}:signal=KILL:when={nth}")];
+        let killed = traced(lab, &trace, &options, case.command);
+        if killed.code != 137 {
+            // Worker threads share the work differently each time, and so make fewer calls of a kind.
+            missed += 1;
+            killed.exits(0);
+            continue;
+        }
+        survive(lab, case, &at);
+    }
+    // Past the runner's capture: how much was tried belongs to the result.
+    let tried = points.len() - missed;
+    let _ = writeln!(std::io::stdout(), "{}: killed at {tried} of {} points", case.name, points.len());
+    assert!(
+        missed * 10 <= points.len(),
+        "{}: {missed} of {} points were not reached",
+        case.name,
+        points.len()
+    );
+}
+
+/// What must hold once the command was killed, whatever the point.
+fn survive(lab: &Lab, case: &Case, at: &str) {
+    let next = lab.run("vfolder create alice/probe");
+    assert_eq!(next.code, 0, "{at}: the next command: {next:?}");
+    let check = lab.run("registry check");
+    if case.long && check.code == 10 {
+        // The one thing that may be found is the purge itself, with the advice to run it again.
+        let findings: Vec<_> = check.stdout.lines().skip(1).collect();
+        assert_eq!(findings.len(), 1, "{at}: {check:?}");
+        assert!(findings[0].contains("change_cut_off"), "{at}: {check:?}");
+        assert!(check.stderr.contains("run it again"), "{at}: {check:?}");
+    } else {
+        assert_eq!(check.code, 0, "{at}: {check:?}");
+    }
+    if !case.long {
+        no_intents(lab, at);
+        assert_whole(lab, at);
+        kernel_matches_registry(lab, at);
+    }
+
+    let again = lab.run(case.command);
+    assert!(case.again.contains(&again.code), "{at}: the same command again: {again:?}");
+    no_intents(lab, at);
+    assert_whole(lab, at);
+    kernel_matches_registry(lab, at);
+    match case.kept {
+        Some(status) => {
+            assert_eq!(lab.folder("alice/data", "status"), status, "{at}");
+            let restored = lab.run("vfolder restore alice/data");
+            assert_eq!(restored.code, 0, "{at}: {restored:?}");
+            let kept = fs::read_to_string(lab.path("alice/data").join("below/kept"));
+            assert_eq!(kept.ok().as_deref(), Some("kept"), "{at}: the tenant's data");
+        }
+        None if case.long => {
+            lab.fails(3, "vfolder show alice/data");
+            lab.ok("registry check");
+        }
+        None => {}
+    }
+    if case.command.starts_with("quota set") {
+        let limit = kernel_limits(&lab.volume).into_values().flatten().max();
+        assert_eq!(limit, Some(64 * MIB), "{at}: the kernel's limit");
+    }
+}
+
+#[test]
+fn the_kill_comes_before_the_call_has_an_effect() {
+    let lab = Lab::bare();
+    let (trace, made) = (lab.dir().join("trace"), lab.dir().join("made"));
+    for (call, exists) in [("mkdir", false), ("exit_group", true)] {
+        let mut strace = Command::new("/usr/bin/strace");
+        strace
+            .args(["-f", "-qq", "-o"])
+            .arg(&trace)
+            .args(["-e", &format!("inject={call}:signal=KILL:when=1")]);
+        let out = strace.arg("/usr/bin/mkdir").arg(&made).output().unwrap();
+        assert_eq!(Output::of(call.into(), &out).code, 137);
+        assert_eq!(made.exists(), exists, "killed at {call}");
+    }
+}
+
+#[test]
+fn folders_survive_a_kill_at_any_call_on_a_plain_directory() {
+    let lab = Lab::plain();
+    for case in FOLDER_CASES {
+        die_everywhere(&lab, case);
+    }
+}
+
+#[test]
+fn folders_survive_a_kill_at_any_call_on_btrfs() {
+    let lab = Lab::btrfs();
+    lab.ok("user set alice --default-quota 48m");
+    for case in FOLDER_CASES {
+        die_everywhere(&lab, case);
+    }
+}
+
+#[test]
+fn limits_survive_a_kill_at_any_call_on_btrfs() {
+    let lab = Lab::btrfs();
+    for case in QUOTA_CASES {
+        die_everywhere(&lab, case);
+    }
+}

@@ -1,0 +1,78 @@
+//! Users, projects and volumes as records.
+
+use std::fs;
+
+use crate::support::Lab;
+
+#[test]
+fn who_owns_folders_is_removed_only_with_them() {
+    let lab = Lab::plain();
+    lab.ok("vfolder create bob/data");
+    lab.ok("vfolder create project/ml/data");
+    lab.fails(4, "user remove bob --yes");
+    lab.fails(4, "project remove ml --yes");
+    lab.ok("user remove bob --purge --yes");
+    lab.ok("project remove ml --purge --yes");
+    assert_eq!(lab.json("vfolder list")["count"], 0);
+    assert_eq!(lab.json("user list")["count"], 1);
+    lab.fails(3, "user show bob");
+}
+
+#[test]
+fn members_are_users_that_exist() {
+    let lab = Lab::plain();
+    lab.ok("user add carol");
+    lab.fails(3, "project add-member ml carol nobody");
+    assert!(!lab.json("project show ml")["members"].to_string().contains("carol"), "all of them or none");
+    lab.ok("project add-member ml carol --role admin");
+    let members = lab.json("project show ml")["members"].to_string();
+    assert!(members.contains("carol") && members.contains("admin"), "{members}");
+    lab.ok("project remove-member ml carol");
+    assert!(!lab.json("project show ml")["members"].to_string().contains("carol"));
+}
+
+#[test]
+fn an_inactive_user_starts_nothing() {
+    let lab = Lab::plain();
+    lab.ok("vfolder create bob/data");
+    lab.ok("user set bob --state inactive");
+    assert_eq!(lab.json("user show bob")["state"], "inactive");
+    assert_ne!(lab.run("session plan --user bob -m data").code, 0);
+    lab.ok("user set bob --state active");
+    lab.ok("session plan --user bob -m data");
+}
+
+#[test]
+fn a_volume_with_folders_stays() {
+    let lab = Lab::plain();
+    let dir = lab.dir().join("second");
+    fs::create_dir(&dir).unwrap();
+    lab.ok(&format!("volume add second {} --quota none", dir.display()));
+    lab.ok("vfolder create alice/data --volume second");
+    lab.fails(4, "volume remove second --yes");
+    lab.ok("vfolder delete alice/data --purge --yes");
+    lab.ok("volume remove second --yes");
+    lab.fails(3, "volume show second");
+    assert!(dir.exists(), "the data's directory is the administrator's");
+}
+
+#[test]
+fn a_directory_is_one_volume_at_most() {
+    let lab = Lab::plain();
+    let dir = lab.dir().join("second");
+    fs::create_dir(&dir).unwrap();
+    lab.ok(&format!("volume add second {} --quota none", dir.display()));
+    lab.fails(4, &format!("volume add third {} --quota none", dir.display()));
+    for path in [lab.dir().join("absent"), "/etc/passwd".into()] {
+        let out = lab.run(&format!("volume add third {} --quota none", path.display()));
+        assert!([3, 8].contains(&out.code), "{out:?}");
+    }
+    assert_eq!(lab.json("volume list")["count"], 2);
+}
+
+#[test]
+fn a_directory_of_another_registry_is_not_taken() {
+    let (lab, other) = (Lab::plain(), Lab::plain());
+    let out = lab.run(&format!("volume add theirs {} --quota none", other.volume.display()));
+    assert!([4, 8].contains(&out.code), "{out:?}");
+}
