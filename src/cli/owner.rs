@@ -129,9 +129,9 @@ pub enum Project {
         /// Users
         #[arg(required = true, value_name = "USER", value_parser = parse::user)]
         users: Vec<String>,
-        /// What they may do
-        #[arg(long, value_enum, default_value = "member")]
-        role: Role,
+        /// What they may do (default: what a present member may, and `member` for a new one)
+        #[arg(long, value_enum)]
+        role: Option<Role>,
     },
     /// Remove members
     RemoveMember {

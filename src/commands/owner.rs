@@ -68,10 +68,10 @@ impl App {
             Project::Set { project, limits } => self.owner_set(Owner::Project(project), &limits),
             Project::Remove { project, purge } => self.owner_remove(&Owner::Project(project), purge),
             Project::AddMember { project, users, role } => {
-                let role = match role {
+                let role = role.map(|role| match role {
                     cli::Role::Admin => Role::Admin,
                     cli::Role::Member => Role::Member,
-                };
+                });
                 let done = change(&self.ctx, |state| owner::add_members(state, &project, &users, role))?;
                 self.done("Project", done)
             }
@@ -108,21 +108,10 @@ impl App {
         let reading = ops::read(&self.ctx)?;
         let state = reading.state(&self.ctx);
         let folders = owner::folders(&state, owner);
-        if folders.is_empty() || !purge {
-            owner::remove(&state, owner)?;
-        }
+        owner::remove(&state, owner, purge)?;
         if self.ctx.dry_run {
-            let mut done = change(&self.ctx, |state| {
-                if folders.is_empty() {
-                    owner::remove(state, owner)
-                } else {
-                    owner::show(state, owner).map(|_| owner::removal(owner))
-                }
-            })?;
-            done.plan.tries.extend(folders.iter().map(|key| format!("purge {key}")));
-            return self.done(kind(owner), done);
+            return self.done(kind(owner), change(&self.ctx, |state| owner::remove(state, owner, purge))?);
         }
-        owner::show(&state, owner)?;
         self.confirm(&match folders.len() {
             0 => format!("Remove {owner}?"),
             1 => format!("Remove {owner}, and its vfolder {} for good?", folders[0]),
@@ -133,6 +122,6 @@ impl App {
             let counter = Counter::new(&self.out, &format!("purging {key}"));
             ops::purge::purge(&self.ctx, &reference, true, &counter)?;
         }
-        self.done(kind(owner), change(&self.ctx, |state| owner::remove(state, owner))?)
+        self.done(kind(owner), change(&self.ctx, |state| owner::remove(state, owner, false))?)
     }
 }

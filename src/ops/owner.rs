@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::scope::{self, Site};
-use super::{State, document, in_use, sidecar};
+use super::{State, document, in_use, purge, sidecar};
 use crate::domain::error::{Error, Result};
 use crate::domain::name;
 use crate::domain::owner::Owner;
@@ -171,27 +171,37 @@ fn changed(
 }
 
 /// Plans new members, or another role of present ones. Nothing is done unless all can be.
-pub fn add_members(state: &State<'_>, name: &str, users: &[String], role: Role) -> Result<Plan> {
+pub fn add_members(state: &State<'_>, name: &str, users: &[String], role: Option<Role>) -> Result<Plan> {
     let mut project: Project = state.registry.require(name)?;
-    let unknown: Vec<&str> =
-        users.iter().map(String::as_str).filter(|u| !state.registry.contains::<User>(u)).collect();
-    if !unknown.is_empty() {
-        return Err(Error::not_found(format!("there is no user {}", unknown.join(", ")))
-            .hint(format!("vfadm user add {}", unknown[0])));
-    }
+    require_users(state, users)?;
     let before = project.members.clone();
     for user in users {
         name::owner("user", user)?;
-        project.members.insert(user.clone(), role);
+        let present = project.members.get(user).copied();
+        project.members.insert(user.clone(), role.or(present).unwrap_or(Role::Member));
     }
     let same = before == project.members;
+    let role = role.unwrap_or(Role::Member);
     let message = format!("{} added to project {name} as {}", users.join(", "), role.name());
     project_changed(state, name, same, project, message)
+}
+
+fn require_users(state: &State<'_>, users: &[String]) -> Result<()> {
+    let unknown: Vec<&str> =
+        users.iter().map(String::as_str).filter(|u| !state.registry.contains::<User>(u)).collect();
+    match unknown.first() {
+        None => Ok(()),
+        Some(first) => Err(Error::not_found(format!("there is no user {}", unknown.join(", ")))
+            .hint(format!("vfadm user add {first}"))),
+    }
 }
 
 /// Plans the end of memberships. Refused while a session of such a member has a folder of the project mounted.
 pub fn remove_members(state: &State<'_>, name: &str, users: &[String], force: bool) -> Result<Plan> {
     let mut project: Project = state.registry.require(name)?;
+    let strangers: Vec<String> =
+        users.iter().filter(|u| !project.members.contains_key(*u)).cloned().collect();
+    require_users(state, &strangers)?;
     let before = project.members.clone();
     for user in users {
         project.members.remove(user);
@@ -224,13 +234,14 @@ pub fn folders(state: &State<'_>, owner: &Owner) -> Vec<String> {
     state.registry.keys_with_prefix::<VFolder>(&format!("{owner}/"))
 }
 
-/// Plans the removal of an owner that has no folders any more, with its scopes, memberships, grants and
-/// invitations.
-pub fn remove(state: &State<'_>, owner: &Owner) -> Result<Plan> {
+/// Plans the removal of an owner with its scopes, memberships, grants and invitations. Its folders have to be gone;
+/// with `purging` they are yet to go, and each is checked as its purge will check it: an owner is purged whole or
+/// not at all.
+pub fn remove(state: &State<'_>, owner: &Owner, purging: bool) -> Result<Plan> {
     let (registry, kind, name) = (state.registry, owner.kind(), owner.name());
     show(state, owner)?;
     let left = folders(state, owner);
-    if !left.is_empty() {
+    if !left.is_empty() && !purging {
         let count = if left.len() == 1 { "a vfolder".to_owned() } else { format!("{} vfolders", left.len()) };
         return Err(Error::conflict(format!("{owner} owns {count}: {}", some(&left)))
             .hint(format!("purge them with it: vfadm {kind} remove {name} --purge")));
@@ -242,6 +253,10 @@ pub fn remove(state: &State<'_>, owner: &Owner) -> Result<Plan> {
             .hint(format!("vfadm volume remove {volume}")));
     }
     let mut plan = Plan::new(Outcome::Deleted, format!("{kind} {name} removed"));
+    for key in &left {
+        purge::check(state, &key.parse()?, true)?;
+        plan.tries.push(format!("purge {key}"));
+    }
     for (key, record) in registry.with_prefix::<Scope>(&format!("{owner}@"))? {
         let Some((_, volume_name)) = key.rsplit_once('@') else { continue };
         let Some(volume) = registry.get::<Volume>(volume_name)? else { continue };
@@ -308,14 +323,4 @@ fn leave_everything(state: &State<'_>, name: &str, plan: &mut Plan) -> Result<()
         }
     }
     Ok(())
-}
-
-/// The plan to remove an owner once its folders have gone.
-pub fn removal(owner: &Owner) -> Plan {
-    let mut plan = Plan::new(Outcome::Deleted, format!("{} {} removed", owner.kind(), owner.name()));
-    plan.changes.push(match owner {
-        Owner::User(name) => Change::remove::<User>(name),
-        Owner::Project(name) => Change::remove::<Project>(name),
-    });
-    plan
 }

@@ -18,7 +18,7 @@ use crate::registry::{Change, Registry};
 use crate::tree::Progress;
 
 /// Checks that a folder can be purged. `from_ready`: also one that is not in the trash.
-fn check(state: &State<'_>, reference: &FolderRef, from_ready: bool) -> Result<(Folder, Site)> {
+pub(super) fn check(state: &State<'_>, reference: &FolderRef, from_ready: bool) -> Result<(Folder, Site)> {
     let (folder, site) = managed(state, reference, "purge", Action::Delete)?;
     let key = folder.key();
     if folder.record.status == Status::Ready && !from_ready {
@@ -31,6 +31,12 @@ fn check(state: &State<'_>, reference: &FolderRef, from_ready: bool) -> Result<(
     site.place.open()?;
     let path = site.place.path().join(folder.record.place());
     in_use::require_unused(state.registry, &key, &folder.record, &path)?;
+    if let LongWork::Running(by) = long_work_on(state.root, folder.record.id)? {
+        return Err(Error::in_use(format!(
+            "the vfolder {key} is being purged by pid {} on {}",
+            by.pid, by.host
+        )));
+    }
     Ok((folder, site))
 }
 
@@ -58,12 +64,6 @@ pub fn purge(
     let state = State { root: &locked.root, registry: &locked.registry, actor: &ctx.actor };
     let (folder, site) = check(&state, reference, from_ready)?;
     let key = folder.key();
-    if let LongWork::Running(by) = long_work_on(&locked.root, folder.record.id)? {
-        return Err(Error::in_use(format!(
-            "the vfolder {key} is being purged by pid {} on {}",
-            by.pid, by.host
-        )));
-    }
     // From here on nobody can restore it; a folder that was in use is moved aside first, under the lock.
     let doomed = VFolder { status: Status::Purging, ..folder.record.clone() };
     let mut first = Plan::new(Outcome::Changed, "");
@@ -152,6 +152,12 @@ pub struct TrashFilter {
 pub fn trashed(state: &State<'_>, filter: &TrashFilter) -> Result<Vec<Folder>> {
     let now = crate::registry::now();
     let mut found = Vec::new();
+    if let Some(volume) = &filter.volume {
+        state.registry.require::<Volume>(volume)?;
+    }
+    if let Some(owner) = &filter.owner {
+        super::resolve::owner(state.registry, owner)?;
+    }
     for (key, record) in state.registry.all::<VFolder>()? {
         let Some((owner, name)) = crate::domain::owner::split_folder_key(&key) else { continue };
         let old = |record: &VFolder| match (filter.older_than, record.trashed_at) {

@@ -18,6 +18,52 @@ fn who_owns_folders_is_removed_only_with_them() {
     lab.fails(3, "user show bob");
 }
 
+/// What cannot be removed whole is not begun, and a dry run says so too.
+#[test]
+fn an_owner_is_purged_whole_or_not_at_all() {
+    let lab = Lab::plain();
+    let volume = lab.second("away", "ext4", 64 << 20);
+    lab.ok(&format!("volume add away {} --quota dedicated --dedicated-to bob --yes", volume.mount.display()));
+    lab.ok("vfolder create bob/own --volume away");
+    lab.ok("vfolder create alice/first --volume local");
+    lab.ok("vfolder create alice/used --volume local");
+    lab.ok("vfolder create project/ml/data --volume local");
+    let pid = std::process::id();
+    lab.ok(&format!("session start s1 --user alice -m used --project ml --holder pid:{pid}"));
+    for (line, code) in [
+        ("user remove alice --purge --yes", 6),
+        ("project remove ml --purge --yes", 6),
+        ("user remove bob --purge --yes", 4),
+    ] {
+        lab.fails(code, &format!("{line} --dry-run"));
+        lab.fails(code, line);
+    }
+    assert_eq!(lab.json("vfolder list")["count"], 4);
+}
+
+#[test]
+fn a_misspelt_name_is_not_found() {
+    let lab = Lab::plain();
+    for line in [
+        "project remove-member ml nobody",
+        "trash empty --owner nobody --yes",
+        "trash empty --volume none --yes",
+    ] {
+        lab.fails(3, line);
+    }
+}
+
+#[test]
+fn adding_a_member_again_keeps_the_role() {
+    let lab = Lab::plain();
+    lab.ok("project add-member ml alice --role admin");
+    lab.ok("project add-member ml alice").prints(&["unchanged"]);
+    let role = || lab.json("project show ml")["members"][0]["role"].clone();
+    assert_eq!(role(), "admin");
+    lab.ok("project add-member ml alice --role member");
+    assert_eq!(role(), "member");
+}
+
 #[test]
 fn members_are_users_that_exist() {
     let lab = Lab::plain();
