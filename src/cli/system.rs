@@ -11,10 +11,11 @@ use super::volume::Driver;
 #[derive(Debug, Args)]
 pub struct Init {
     /// The uid that owns all folders
-    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    // Sessions do not run as root, and the highest number means "no user" to the kernel.
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=4_294_967_294))]
     pub uid: u32,
     /// The gid that owns all folders
-    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=4_294_967_294))]
     pub gid: u32,
     /// The mode of folders
     #[arg(long, default_value = "0770")]

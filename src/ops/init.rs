@@ -66,6 +66,7 @@ pub fn init(ctx: &Context, request: &Init) -> Result<Done> {
         drop(lock);
         return again(ctx, request);
     }
+    require_no_earlier(&root)?;
     let registry = Registry::new(header, settings, root.file());
     let mut locked = Locked::create(root, registry, lock)?;
     let first = request_at(request, &real);
@@ -84,6 +85,20 @@ pub fn init(ctx: &Context, request: &Init) -> Result<Done> {
         Err(error) => {
             locked.root.dir().remove_file(root::FILE)?;
             Err(error)
+        }
+    }
+}
+
+/// Refuses a root whose registry was lost: its backups and a new registry would not know each other.
+fn require_no_earlier(root: &Root) -> Result<()> {
+    match root.lost_registry() {
+        None => Ok(()),
+        Some(remedy) => {
+            Err(Error::conflict(format!("{} has gone, but its backups are there", root.file().display()))
+                .hint(format!(
+                    "{remedy}; to begin anew, remove {} first",
+                    root.path().join(root::PRIVATE).display()
+                )))
         }
     }
 }
@@ -144,6 +159,7 @@ fn dry_run(ctx: &Context, request: &Init, header: Header, settings: Settings) ->
         let real = ctx.root.canonicalize().map_err(|e| crate::host::Error::path("open", &ctx.root, e))?;
         root::require_shared_locks(&real)?;
         let opened = Root::open_new(&real)?;
+        require_no_earlier(&opened)?;
         let first = request_at(request, &real);
         let state = State { root: &opened, registry: &registry, actor: &ctx.actor };
         let planned = volume::add(&state, &first)?;

@@ -104,9 +104,14 @@ pub fn create(state: &State<'_>, request: &Create) -> Result<Plan> {
 
 /// The permission bits of a folder.
 pub fn folder_mode(text: &str) -> Result<u32> {
-    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777).ok_or_else(|| {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777).ok_or_else(|| {
         Error::usage(format!("'{text}' is not a mode")).hint("write three or four octal digits: 0770")
-    })
+    })?;
+    if mode & 0o700 != 0o700 {
+        return Err(Error::usage(format!("with the mode {text}, sessions could not use their folders"))
+            .hint("the first digit of the three has to be 7: 0770"));
+    }
+    Ok(mode)
 }
 
 fn permission_for(owner: &Owner, asked: Option<Level>) -> Result<Option<Level>> {

@@ -1,4 +1,4 @@
-//! Earlier generations of the registry, as hard links: the last 10, one an hour of the last 24, one a day of the
+//! The present and earlier generations of the registry, as hard links: the last 10, one an hour of the last 24, one a day of the
 //! last 14.
 
 use jiff::Timestamp;
@@ -6,19 +6,23 @@ use jiff::Timestamp;
 use super::root::{FILE, Root};
 use super::state::Registry;
 use crate::domain::error::Result;
+use crate::domain::name::shell_word;
+use crate::host::dir::Dir;
 use crate::host::files;
 
 const FOLDER: &str = "backups";
-const LAST: usize = 10;
+/// Ten earlier ones, and the present one.
+const LAST: usize = 11;
 const HOURS: usize = 24;
 const DAYS: usize = 14;
 
-/// A backup's file name: its generation and the time at which it was replaced.
+/// A backup's file name: its generation and the time at which it was kept. Sorted by time: an earlier generation that
+/// was brought back counts on from its own number.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Backup {
-    generation: u64,
     /// `20261123T041209Z`.
     time: String,
+    generation: u64,
 }
 
 impl Backup {
@@ -41,9 +45,12 @@ impl Backup {
     }
 }
 
-/// Keeps the present file as a backup, and drops the ones that are not kept any longer.
+/// Keeps the present file as a backup, unless it is kept already, and drops the ones that are not kept any longer.
 pub(super) fn keep(root: &Root, generation: u64, now: Timestamp) -> Result<()> {
     let folder = root.private(FOLDER)?;
+    if list(root)?.last().is_some_and(|newest| is_present(root, &folder, newest)) {
+        return Ok(());
+    }
     let time = now.strftime("%Y%m%dT%H%M%SZ").to_string();
     let backup = Backup { generation, time };
     files::link(root.dir(), FILE, &folder, &backup.name())?;
@@ -51,6 +58,12 @@ pub(super) fn keep(root: &Root, generation: u64, now: Timestamp) -> Result<()> {
         folder.remove_file(old.name())?;
     }
     Ok(())
+}
+
+/// True when a backup and the present file are one: what breaks one of them in place breaks both.
+fn is_present(root: &Root, folder: &Dir, backup: &Backup) -> bool {
+    let inode = |dir: &Dir, name: &str| dir.stat(name).ok().flatten().map(|stat| (stat.st_dev, stat.st_ino));
+    inode(root.dir(), FILE).is_some_and(|present| inode(folder, &backup.name()) == Some(present))
 }
 
 /// Oldest first.
@@ -101,17 +114,13 @@ pub(super) fn remedy(root: &Root) -> Option<String> {
 
 /// The same without reading the backup: for records that turn out to be broken later.
 pub(super) fn remedy_unchecked(root: &Root) -> Option<String> {
-    let newest = list(root).ok()?.pop()?;
     let folder = root.private_if_there(FOLDER).ok()??;
+    let newest = list(root).ok()?.into_iter().rfind(|backup| !is_present(root, &folder, backup))?;
     Some(command(root, &folder.join(newest.name())))
 }
 
 fn command(root: &Root, backup: &std::path::Path) -> String {
-    let quoted = |path: &std::path::Path| {
-        let text = path.display().to_string();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%".contains(c);
-        if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
-    };
+    let quoted = |path: &std::path::Path| shell_word(&path.display().to_string());
     format!(
         "to bring the last good one back: cp -p --remove-destination {} {}",
         quoted(backup),
@@ -147,7 +156,7 @@ mod tests {
         }
         let dropped = surplus(all.clone());
         let kept: Vec<_> = all.iter().filter(|b| !dropped.contains(b)).collect();
-        assert_eq!(kept.len(), 24 + 5 + 13, "24 hours, 5 half hours among the last ten, 13 earlier days");
+        assert_eq!(kept.len(), 24 + 5 + 13, "24 hours, 5 half hours among the last eleven, 13 earlier days");
         assert!(kept.iter().any(|b| b.time == "20261107T233000Z"));
         assert!(!kept.iter().any(|b| b.time.starts_with("20261106")));
     }

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::backups;
 use crate::domain::error::{Error, Result};
+use crate::domain::name::shell_word;
 use crate::host;
 use crate::host::dir::Dir;
 use crate::host::process;
@@ -26,7 +28,7 @@ impl Root {
         let missing = || {
             Error::registry(format!("there is no registry at {}", path.join(FILE).display())).hint(format!(
                 "name another root with --root or VFADM_ROOT, or make one: vfadm --root {} init",
-                path.display()
+                shell_word(&path.display().to_string())
             ))
         };
         // The root itself may be a link that an administrator made.
@@ -36,10 +38,14 @@ impl Root {
             Err(e) => return Err(cannot_read(host::Error::path("open", path, e))),
         };
         let dir = Dir::open(&real).map_err(cannot_read)?;
-        if dir.stat(FILE).map_err(cannot_read)?.is_none() {
-            return Err(missing());
+        let root = Root { dir };
+        if root.dir.stat(FILE).map_err(cannot_read)?.is_none() {
+            return Err(match backups::remedy(&root) {
+                Some(remedy) => Error::registry(format!("{} has gone", root.file().display())).hint(remedy),
+                None => missing(),
+            });
         }
-        Ok(Root { dir })
+        Ok(root)
     }
 
     /// Opens a directory that is to become a root.
@@ -60,6 +66,11 @@ impl Root {
     /// The path of the registry file.
     pub fn file(&self) -> PathBuf {
         self.path().join(FILE)
+    }
+
+    /// How to bring the registry of a root back that has none but holds backups of one.
+    pub fn lost_registry(&self) -> Option<String> {
+        backups::remedy(self)
     }
 
     /// A directory of vfadm's own below the root, made if need be.

@@ -164,6 +164,11 @@ impl Registry {
     }
 
     /// The line of a record in the file.
+    pub fn line_of_part(&self, name: &str) -> Option<usize> {
+        self.document.line_of_part(name)
+    }
+
+    /// The line of the file on which a record stands.
     pub fn line_of(&self, section: &str, key: &str) -> Option<usize> {
         self.document.line_of(section, key)
     }

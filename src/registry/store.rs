@@ -99,8 +99,8 @@ impl Locked {
         Ok(locked)
     }
 
-    /// Applies the changes and replaces the file: draft, sync, link of the old one, rename, sync of the
-    /// directory. Mode and owner are kept. Until the rename, nothing has changed.
+    /// Applies the changes and replaces the file: draft, sync, link of the old one, rename, sync of the directory,
+    /// link of the new one. Mode and owner are kept. Until the rename, nothing has changed.
     pub fn commit(&mut self, changes: &[Change]) -> Result<()> {
         for change in changes {
             self.registry.apply(change);
@@ -116,6 +116,8 @@ impl Locked {
         files::write_draft(self.root.dir(), FILE, &self.registry.render(), like)?;
         backups::keep(&self.root, replaced, time)?;
         files::publish_draft(self.root.dir(), FILE)?;
+        // So that the last change too comes back when the file is lost. It is committed without its backup as well.
+        let _ = backups::keep(&self.root, self.registry.header.generation, time);
         Ok(())
     }
 

@@ -284,14 +284,16 @@ impl Check<'_> {
 
     fn settings(&mut self) {
         let settings = &self.registry.settings;
+        let line = self.registry.line_of_part("settings");
         if let Some(volume) =
             settings.default_volume.as_ref().filter(|v| !self.registry.contains::<Volume>(v))
         {
             let message = format!("the default volume '{volume}' does not exist");
-            self.findings.push(Finding::error("unknown_volume", "settings", message));
+            self.findings.push(Finding { line, ..Finding::error("unknown_volume", "settings", message) });
         }
         if u32::from_str_radix(&settings.mode, 8).is_err() {
-            self.findings.push(Finding::error("bad_mode", "settings", "the mode is not an octal number"));
+            let finding = Finding::error("bad_mode", "settings", "the mode is not an octal number");
+            self.findings.push(Finding { line, ..finding });
         }
     }
 }

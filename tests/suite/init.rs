@@ -68,6 +68,15 @@ fn the_shared_ids_and_the_mode_can_be_chosen() {
 }
 
 #[test]
+fn ids_and_modes_with_which_no_session_could_run_are_refused() {
+    let lab = Lab::bare();
+    for options in ["--uid 0", "--gid 0", "--uid 4294967295", "--gid 4294967295", "--mode 0", "--mode 0070"] {
+        lab.fails(2, &format!("init {options}"));
+    }
+    assert!(!lab.root.exists());
+}
+
+#[test]
 fn a_root_that_was_never_made_is_met_with_the_command_that_makes_it() {
     let lab = Lab::bare();
     for line in ["vfolder list", "vfolder create alice/data", "registry check"] {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::support::{Lab, Snapshot, python};
+use crate::support::{Lab, Snapshot, python, system};
 
 use super::consistency::records;
 
@@ -177,6 +177,38 @@ fn the_command_that_the_message_names_brings_the_last_good_file_back() {
     lab.ok("registry check");
     lab.ok("vfolder show alice/data");
     lab.ok("vfolder create alice/next");
+}
+
+#[test]
+fn a_file_that_was_lost_comes_back_with_its_last_change() {
+    for loss in ["rm", "cut"] {
+        let lab = lab();
+        lab.ok("user add last");
+        match loss {
+            "rm" => fs::remove_file(lab.registry()).unwrap(),
+            _ => {
+                let text = lab.registry_text();
+                let end = text.find("\nend:").unwrap() + 1;
+                // As `sed -i` does: a new file in the place of the old one.
+                fs::remove_file(lab.registry()).unwrap();
+                fs::write(lab.registry(), &text[..end]).unwrap();
+            }
+        }
+        let out = lab.fails(9, "user show last");
+        let command = &out.stderr[out.stderr.find("cp -p ").expect("a command that can be pasted")..];
+        system("/bin/sh", &["-c", command]);
+        lab.ok("user show last").quiet();
+    }
+}
+
+#[test]
+fn a_root_that_lost_its_registry_is_not_made_anew() {
+    let lab = lab();
+    fs::remove_file(lab.registry()).unwrap();
+    for line in ["init", "init --dry-run", "init --volume other=/nowhere"] {
+        lab.fails(4, line).says(&["has gone, but its backups are there", "cp -p --remove-destination"]);
+    }
+    assert!(!lab.registry().exists());
 }
 
 #[test]

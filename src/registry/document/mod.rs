@@ -215,6 +215,12 @@ impl Document {
         Some(SyntaxError::at(&self.text, at, "").line)
     }
 
+    /// The line (from 1) on which a top-level key stood in the file that was read.
+    pub fn line_of_part(&self, name: &str) -> Option<usize> {
+        let at = self.parts.iter().find(|part| part.entry.key(&self.text) == name)?.entry.at?;
+        Some(SyntaxError::at(&self.text, at, "").line)
+    }
+
     fn section(&self, name: &str) -> Option<&Section> {
         self.parts.iter().find(|part| part.entry.key(&self.text) == name)?.section.as_ref()
     }

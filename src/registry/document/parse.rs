@@ -87,9 +87,26 @@ fn closed_content(text: &str) -> Result<usize, SyntaxError> {
 }
 
 fn cut(text: &str, how: &str) -> SyntaxError {
+    if let Some(at) = elsewhere(text) {
+        return SyntaxError::at(
+            text,
+            at,
+            format_args!("`end:` closes the file, and has to be its last line: move it there"),
+        );
+    }
     let last = text.trim_end_matches(['\n', '\r']).len();
     let start = memchr::memrchr(b'\n', slice(text, 0..last).as_bytes()).map_or(0, |found| found + 1);
     SyntaxError::at(text, start, format_args!("the file was cut: its last line, `end:`, is {how}"))
+}
+
+/// Where `end:` stands in a file that does not end with it: tools that sort keys put it there.
+fn elsewhere(text: &str) -> Option<usize> {
+    if text.starts_with("end:") {
+        return Some(0);
+    }
+    let at = memchr::memmem::find(text.as_bytes(), b"\nend:")? + 1;
+    let behind = slice(text, at..text.len()).lines().skip(1);
+    behind.into_iter().any(|line| line.starts_with(|c: char| c.is_ascii_lowercase())).then_some(at)
 }
 
 /// The parts of the file as its lines show them.

@@ -41,7 +41,8 @@ fn the_error_of_a_cut_names_the_last_line() {
     assert_eq!(fault("vfadm: {\"generation\":1}\nusers:\n  \"al"), format!("line 3, column 1: {missing}"));
     let incomplete = missing.replace("missing", "incomplete");
     assert_eq!(fault("vfadm: {\"generation\":1}\nend: {\"gen"), format!("line 2, column 1: {incomplete}"));
-    assert_eq!(fault(&format!("{HEADER}{EDITED}users: {{}}\n")), format!("line 3, column 1: {missing}"));
+    let moved = "`end:` closes the file, and has to be its last line: move it there";
+    assert_eq!(fault(&format!("{HEADER}{EDITED}users: {{}}\n")), format!("line 2, column 1: {moved}"));
 }
 
 #[test]
