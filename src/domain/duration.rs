@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::error::{Error, Result};
 
-/// Parses a duration; a number without unit is seconds.
+/// Parses a duration. A number needs its unit: `--older-than 30` meant days to whoever typed it.
 pub fn parse(text: &str) -> Result<Duration> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let scale = match unit {
-        "" | "s" => Some(1),
+        "s" => Some(1),
+        "" if number == "0" => Some(1),
         "m" => Some(60),
         "h" => Some(3600),
         "d" => Some(86_400),
@@ -38,7 +39,7 @@ mod tests {
         {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)));
         }
-        for text in ["", "s", "-1s", "1.5h", "1y", "10 s", "99999999999999999999d", "9999999d"] {
+        for text in ["", "30", "s", "-1s", "1.5h", "1y", "10 s", "99999999999999999999d", "9999999d"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -19,7 +19,7 @@ impl Counter {
             if output.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) };
         let bar = ProgressBar::with_draw_target(None, target);
         if let Ok(style) =
-            ProgressStyle::with_template("{spinner} {msg}: {human_pos} entries, {per_sec}, {elapsed}")
+            ProgressStyle::with_template("{spinner} {human_pos} entries, {per_sec}, {elapsed}, {wide_msg}")
         {
             bar.set_style(style);
         }

@@ -12,7 +12,8 @@ pub fn confirm(question: &str, yes: bool) -> Result<()> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(Error::usage(format!("{question} There is no terminal to ask on")).hint("say --yes"));
     }
-    let answer = dialoguer::Confirm::new().with_prompt(question).default(false).interact();
+    let answer =
+        dialoguer::Confirm::new().with_prompt(question).default(false).wait_for_newline(true).interact();
     match answer {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::new(Code::Failure, "nothing was done")),

@@ -2,6 +2,7 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
 
 use crate::domain::name::printable;
 use crate::domain::size;
@@ -81,7 +82,7 @@ fn wrapped(rows: Vec<Vec<String>>, columns: &[Column], width: u16) -> String {
 /// Without a terminal there is nothing to wrap: one pass over the cells, so that long lists cost little.
 fn aligned(rows: Vec<Vec<String>>, columns: &[Column]) -> String {
     let head: Vec<String> = columns.iter().map(|c| c.title.to_owned()).collect();
-    let length = |text: &str| text.chars().count();
+    let length = |text: &str| text.width();
     let mut widths: Vec<usize> = head.iter().map(|h| length(h)).collect();
     for row in &rows {
         for (width, text) in widths.iter_mut().zip(row) {
