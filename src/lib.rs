@@ -41,8 +41,12 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> u8 {
     let is_error = error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if is_error && out.style == output::Style::Json {
         let text = error.to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        output::error::print(&out, &Error::usage(message).hint(text));
+        let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+        let message = message.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
+        let error = Error::usage(message);
+        let usage = rest.lines().filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+        let hint = usage.map(str::trim).collect::<Vec<_>>().join("; ");
+        output::error::print(&out, &if hint.is_empty() { error } else { error.hint(hint) });
     } else if is_error {
         // What was typed stands in the message, and must not steer the terminal.
         let text = error.render().to_string();

@@ -38,16 +38,10 @@ pub struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// The directory that holds registry.yaml
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "VFADM_ROOT",
-        default_value = "/vfroot",
-        hide_env_values = true
-    )]
-    pub root: PathBuf,
+    /// The directory that holds registry.yaml [env: VFADM_ROOT] [default: /vfroot]
+    // Not clap's `env`: it would show the option in every usage line as if it had to be given.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
     /// Run on behalf of this user, with this user's rights
     #[arg(long = "as", global = true, value_name = "USER", value_parser = parse::user)]
     pub as_user: Option<String>,

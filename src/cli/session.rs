@@ -58,7 +58,7 @@ pub enum Session {
         #[arg(long)]
         userns: bool,
         /// The command and its arguments
-        #[arg(last = true, required = true, value_name = "CMD")]
+        #[arg(last = true, required = true, value_name = "CMD", value_hint = clap::ValueHint::CommandWithArguments)]
         command: Vec<OsString>,
     },
     /// End a session

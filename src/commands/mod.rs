@@ -11,11 +11,14 @@ mod vfolder;
 mod volume;
 
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use clap::CommandFactory;
 
 use crate::cli::{Cli, Command, Format, Global, When};
 use crate::domain::error::{Code, Error};
+use crate::domain::name::shell_word;
 use crate::domain::permission::Actor;
 use crate::ops::{Context, Done, Reading};
 use crate::output::{self, Output, Style};
@@ -32,15 +35,42 @@ pub struct App {
 
 /// Runs a command; its exit status.
 pub fn run(cli: Cli, command_line: String) -> u8 {
+    let given_root = cli.global.root.clone();
     let app = App::new(&cli.global, command_line);
     match app.dispatch(cli.command) {
         Ok(status) => status,
         Err(error) => {
-            let error = told(error);
+            let error = pasteable(told(error), given_root.as_deref());
             output::error::print(&app.out, &error);
             error.code.exit()
         }
     }
+}
+
+/// The root that is meant: the option, else `VFADM_ROOT`, else `/vfroot`.
+fn root(global: &Global) -> PathBuf {
+    let named = global.root.clone().or_else(|| std::env::var_os("VFADM_ROOT").map(PathBuf::from));
+    named.filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(|| "/vfroot".into())
+}
+
+/// The error with the commands in its hint naming the root that was given, so that they work when pasted.
+fn pasteable(mut error: Error, given_root: Option<&Path>) -> Error {
+    let (Some(root), Some(hint)) = (given_root, &error.hint) else { return error };
+    let root = shell_word(&root.display().to_string());
+    let nouns = Cli::command();
+    let mut parts = hint.split("vfadm ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let word = part.split_whitespace().next().unwrap_or_default();
+        let is_command = nouns.find_subcommand(word).is_some();
+        text.push_str("vfadm ");
+        if is_command {
+            text.push_str(&format!("--root {root} "));
+        }
+        text.push_str(part);
+    }
+    error.hint = Some(text);
+    error
 }
 
 /// The error that is printed, of whatever came up.
@@ -79,7 +109,7 @@ impl App {
         };
         App {
             ctx: Context {
-                root: global.root.clone(),
+                root: root(global),
                 actor: global.as_user.clone().map_or(Actor::Superadmin, Actor::User),
                 dry_run: global.dry_run,
                 lock_timeout: global.lock_timeout,

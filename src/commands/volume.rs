@@ -56,7 +56,13 @@ impl App {
                     yes: self.yes,
                     dry_run: self.ctx.dry_run,
                 };
-                self.done(KIND, change(&self.ctx, |state| volume::add(state, &request))?)
+                let mut done = change(&self.ctx, |state| volume::add(state, &request))?;
+                if !done.planned {
+                    // What the volume says of itself only once its marker is there.
+                    let reading = self.reading()?;
+                    done.plan.item = Some(volume::show(&reading.state(&self.ctx), &request.name)?);
+                }
+                self.done(KIND, done)
             }
             Volume::List => {
                 let reading = self.reading()?;

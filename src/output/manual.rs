@@ -9,6 +9,9 @@ const SECTION: &str = "8";
 /// Stands in the foot of each page. Not the day of the build: the pages are compared byte for byte.
 const DATE: &str = "2026-11-24";
 
+/// mandoc(1) finds longer lines of text hard to read.
+const LINE: usize = 76;
+
 const ENVIRONMENT: [(&str, &str); 2] = [
     ("VFADM_ROOT", "The root, where --root is not given."),
     ("NO_COLOR", "Any value: no colours, unless --color always."),
@@ -65,7 +68,7 @@ fn page(command: &clap::Command, name: &str) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     man.render_title(&mut text)?;
     man.render_name_section(&mut text)?;
-    man.render_synopsis_section(&mut text)?;
+    synopsis(&command).to_writer(&mut text)?;
     man.render_description_section(&mut text)?;
     if command.get_arguments().any(|a| !a.is_hide_set()) {
         man.render_options_section(&mut text)?;
@@ -97,10 +100,39 @@ fn page(command: &clap::Command, name: &str) -> io::Result<Vec<u8>> {
         roff.text([roman(meaning)]);
     }
     roff.to_writer(&mut text)?;
-    Ok(without_idle_breaks(&text))
+    Ok(plain(&text).into_bytes())
 }
 
-/// clap_mangen separates paragraphs by a blank line between two breaks, which mandoc(1) warns of.
-fn without_idle_breaks(text: &[u8]) -> Vec<u8> {
-    String::from_utf8_lossy(text).replace("\n.br\n\n.br\n", "\n.sp\n").into_bytes()
+/// The usage line, as `--help` shows it: clap_mangen's own leaves out `--` and the values of options.
+fn synopsis(command: &clap::Command) -> Roff {
+    let usage = command.clone().render_usage().to_string();
+    let mut roff = Roff::new();
+    roff.control("SH", ["SYNOPSIS"]);
+    roff.text([roman(usage.trim_start_matches("Usage: ").split_whitespace().collect::<Vec<_>>().join(" "))]);
+    roff
+}
+
+/// The page as mandoc(1) likes it: clap_mangen separates paragraphs by a blank line between two breaks, and leaves
+/// long lines and blanks at their ends.
+fn plain(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text).replace("\n.br\n\n.br\n", "\n.sp\n");
+    let mut page = String::new();
+    for line in text.lines() {
+        let mut column = 0;
+        for word in line.split(' ').filter(|_| !line.starts_with('.')) {
+            // A control line would begin at a `.` or `'`.
+            let breaks = column + word.len() > LINE && !word.starts_with(['.', '\'']) && !word.is_empty();
+            if column > 0 {
+                page.push(if breaks { '\n' } else { ' ' });
+            }
+            column = if breaks { word.len() } else { column + word.len() } + 1;
+            page.push_str(word);
+        }
+        if line.starts_with('.') {
+            page.push_str(line);
+        }
+        page.truncate(page.trim_end_matches(' ').len());
+        page.push('\n');
+    }
+    page
 }

@@ -46,6 +46,25 @@ fn each_kind_of_failure_has_its_code_and_its_word() {
 }
 
 #[test]
+fn commands_in_hints_name_the_root_that_was_given() {
+    let lab = Lab::plain();
+    lab.ok("vfolder create alice/data");
+    lab.ok("vfolder delete alice/data");
+    let root = lab.root.display();
+    let line = format!("--root {root} vfolder create alice/data");
+    lab.fails(4, &line).says(&[&format!("vfadm --root {root} vfolder restore user/alice/data")]);
+    lab.fails(4, "vfolder create alice/data").says(&["vfadm vfolder restore user/alice/data"]);
+    let line = ["--root", "/no where", "user", "list"];
+    lab.run_args(&line).exits(9).says(&["vfadm --root '/no where' init"]);
+}
+
+#[test]
+fn what_is_missing_is_in_the_message_of_a_document() {
+    let error = Lab::bare().run("user add -o json").exits(2).error();
+    assert_eq!(error["message"], "the following required arguments were not provided: <USER>");
+}
+
+#[test]
 fn what_clap_refuses_is_a_usage_error_too() {
     let lab = Lab::bare();
     for line in

@@ -36,6 +36,36 @@ fn completions_are_scripts_that_their_shells_accept() {
 }
 
 #[test]
+fn files_are_offered_where_a_path_is_meant_and_nowhere_else() {
+    let lab = Lab::bare();
+    let script = lab.dir().join("bash");
+    fs::write(&script, lab.ok("completions bash").stdout).unwrap();
+    for (words, expected) in [
+        ("vfadm session run --user", ""),
+        ("vfadm vfolder list --volume", ""),
+        ("vfadm --root", "here"),
+        ("vfadm user add --state", "active inactive"),
+    ] {
+        let ask = format!(
+            "compopt() {{ :; }}; cd $(mktemp -d); touch here; . {}; COMP_WORDS=({words} ''); \
+             COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _vfadm vfadm '' \"${{COMP_WORDS[COMP_CWORD - 1]}}\"; \
+             echo ${{COMPREPLY[@]}}",
+            script.display()
+        );
+        assert_eq!(system("/bin/bash", &["-c", &ask]).trim(), expected, "{words}");
+    }
+}
+
+#[test]
+fn synopses_can_be_typed() {
+    let lab = Lab::bare();
+    lab.ok(&format!("man --dir {}", lab.dir().display()));
+    let page = fs::read_to_string(lab.dir().join("vfadm-session-run.8")).unwrap();
+    let line = page.lines().skip_while(|l| *l != ".SH SYNOPSIS").nth(1).unwrap();
+    assert_eq!(line, "vfadm session run [OPTIONS] \\-\\-user <USER> [SESSION] \\-\\- <CMD>...");
+}
+
+#[test]
 fn help_offers_no_command_that_does_nothing() {
     let lab = Lab::bare();
     let help = lab.ok("--help").stdout;
