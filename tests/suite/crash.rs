@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Lab, MIB, Output, VFADM, kernel_limits, words};
+use crate::support::{Lab, MIB, Output, VFADM, kernel_limits, wait_until, words};
 
 use super::consistency::{assert_whole, kernel_matches_registry, no_intents, records};
 
@@ -294,4 +294,86 @@ fn limits_survive_a_kill_at_any_call_on_btrfs() {
     for case in QUOTA_CASES {
         die_everywhere(&lab, case);
     }
+}
+
+/// Kills a command at each of its state-changing calls, each time in a new lab.
+fn die_in_new_labs(make: impl Fn() -> Lab, command: impl Fn(&Lab) -> String, check: impl Fn(&Lab, &str)) {
+    let lab = make();
+    let trace = lab.dir().join("trace");
+    let line = command(&lab);
+    traced(&lab, &trace, &[], &line).exits(0);
+    let points = points(&fs::read_to_string(&trace).expect("a trace"));
+    assert!(points.len() > 10, "{line}: {points:?}");
+    for (call, nth) in &points {
+        let lab = make();
+        let line = command(&lab);
+        let options = [format!("--trace={call}"), format!("--inject={call}:signal=KILL:when={nth}")];
+        // 137 is also what a session ends with whose command was killed.
+        assert_ne!(traced(&lab, &lab.dir().join("trace"), &options, &line).code, 0, "{line}: {call} {nth}");
+        check(&lab, &format!("{line} killed at {call} number {nth}"));
+    }
+}
+
+#[test]
+fn init_that_was_killed_can_be_typed_again() {
+    die_in_new_labs(
+        Lab::bare,
+        |_| "init".to_owned(),
+        |lab, at| {
+            let again = lab.run("init");
+            assert_eq!(again.code, 0, "{at}: {again:?}");
+            lab.ok("user add alice");
+            lab.ok("vfolder create alice/data");
+            assert_eq!(lab.json("volume list")["count"], 1, "{at}");
+            no_intents(lab, at);
+            assert_whole(lab, at);
+        },
+    );
+}
+
+#[test]
+fn a_volume_is_added_whole_or_not_at_all() {
+    let other = |lab: &Lab| lab.dir().join("other");
+    die_in_new_labs(
+        || {
+            let lab = Lab::plain();
+            fs::create_dir(other(&lab)).unwrap();
+            lab
+        },
+        |lab| format!("volume add other {}", other(lab).display()),
+        |lab, at| {
+            lab.ok("user add carol");
+            no_intents(lab, at);
+            let marked = other(lab).join(".vfadm-volume.yaml").exists();
+            assert_eq!(lab.run("volume show other").code == 0, marked, "{at}: record and marker");
+            let again = lab.run(&format!("volume add other {}", other(lab).display()));
+            assert_eq!(again.code, if marked { 4 } else { 0 }, "{at}: {again:?}");
+            lab.ok("vfolder create carol/data --volume other");
+            lab.ok("registry check");
+        },
+    );
+}
+
+/// Whichever of its processes dies: nothing of the session stays, and its folder is not in use.
+#[test]
+fn nothing_stays_of_a_session_that_was_killed() {
+    let mounts = || fs::read_to_string("/proc/self/mounts").unwrap();
+    die_in_new_labs(
+        || {
+            let lab = Lab::plain();
+            lab.ok("vfolder create alice/data");
+            lab
+        },
+        |_| "session run s1 --user alice -m data -- /bin/true".to_owned(),
+        |lab, at| {
+            let here = lab.dir().to_str().expect("a path in UTF-8");
+            assert!(!mounts().contains(here), "{at}: mounts of the session are on the host");
+            wait_until("the session's processes have gone", || {
+                lab.run("vfolder delete alice/data").code == 0
+            });
+            no_intents(lab, at);
+            assert_eq!(lab.run("session run s1 --user alice -- /bin/true").code, 0, "{at}: its name is free");
+            assert_eq!(lab.json("session list")["count"], 0, "{at}");
+        },
+    );
 }
