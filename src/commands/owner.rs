@@ -108,7 +108,7 @@ impl App {
         let reading = ops::read(&self.ctx)?;
         let state = reading.state(&self.ctx);
         let folders = owner::folders(&state, owner);
-        owner::remove(&state, owner, purge)?;
+        let planned = owner::remove(&state, owner, purge)?;
         if self.ctx.dry_run {
             return self.done(kind(owner), change(&self.ctx, |state| owner::remove(state, owner, purge))?);
         }
@@ -122,6 +122,8 @@ impl App {
             let counter = Counter::new(&self.out, &format!("purging {key}"));
             ops::purge::purge(&self.ctx, &reference, true, &counter)?;
         }
-        self.done(kind(owner), change(&self.ctx, |state| owner::remove(state, owner, false))?)
+        let mut done = change(&self.ctx, |state| owner::remove(state, owner, false))?;
+        done.plan.tries = planned.tries;
+        self.done(kind(owner), done)
     }
 }

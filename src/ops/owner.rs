@@ -239,7 +239,7 @@ pub fn folders(state: &State<'_>, owner: &Owner) -> Vec<String> {
 /// not at all.
 pub fn remove(state: &State<'_>, owner: &Owner, purging: bool) -> Result<Plan> {
     let (registry, kind, name) = (state.registry, owner.kind(), owner.name());
-    show(state, owner)?;
+    let item = show(state, owner)?;
     let left = folders(state, owner);
     if !left.is_empty() && !purging {
         let count = if left.len() == 1 { "a vfolder".to_owned() } else { format!("{} vfolders", left.len()) };
@@ -253,6 +253,7 @@ pub fn remove(state: &State<'_>, owner: &Owner, purging: bool) -> Result<Plan> {
             .hint(format!("vfadm volume remove {volume}")));
     }
     let mut plan = Plan::new(Outcome::Deleted, format!("{kind} {name} removed"));
+    plan.item = Some(item);
     for key in &left {
         purge::check(state, &key.parse()?, true)?;
         plan.tries.push(format!("purge {key}"));

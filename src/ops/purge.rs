@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+use super::document::{self, Paths};
 use super::resolve::Folder;
 use super::scope::{self, Site};
 use super::vfolder::managed;
@@ -47,10 +48,15 @@ pub fn preview(ctx: &Context, reference: &FolderRef, from_ready: bool) -> Result
     let key = folder.key();
     let mut plan = Plan::new(Outcome::Deleted, format!("vfolder {key} purged"));
     let path = site.place.path().join(folder.record.place());
-    plan.tries = vec![format!("remove {} and all that is in it, for good", path.display())];
+    plan.tries = vec![removal(&path)];
+    plan.item = Some(document::vfolder(&reading.registry, &mut Paths::default(), &folder, None)?);
     plan.changes.push(Change::remove::<VFolder>(key));
     plan.after.push(sidecar::no_folder(&site.place, &folder.record));
     Ok(Done { plan, planned: true, warnings: reading.warnings })
+}
+
+fn removal(path: &Path) -> String {
+    format!("remove {} and all that is in it, for good", path.display())
 }
 
 /// Purges one folder.
@@ -64,6 +70,7 @@ pub fn purge(
     let state = State { root: &locked.root, registry: &locked.registry, actor: &ctx.actor };
     let (folder, site) = check(&state, reference, from_ready)?;
     let key = folder.key();
+    let item = document::vfolder(&locked.registry, &mut Paths::default(), &folder, None)?;
     // From here on nobody can restore it; a folder that was in use is moved aside first, under the lock.
     let doomed = VFolder { status: Status::Purging, ..folder.record.clone() };
     let mut first = Plan::new(Outcome::Changed, "");
@@ -86,6 +93,8 @@ pub fn purge(
     let (mut locked, more) = lock(ctx)?;
     warnings.extend(more);
     let mut last = finish(&locked.registry, &folder, &site)?;
+    last.item = Some(item);
+    last.tries.push(removal(&site.place.path().join(folder.record.place())));
     warnings.extend(plan::execute(&mut locked, &last, &ctx.command)?);
     drain(&mut locked, &folder.record.volume, &ctx.command)?;
     intent.end()?;

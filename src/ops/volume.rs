@@ -189,7 +189,7 @@ fn choose(request: &Add, path: &Path, plan: &mut Plan) -> Result<&'static dyn Qu
                 ))
                 .hint("say --yes to do it all the same, or --quota none to have no limits"));
             }
-            if plan.steps.is_empty() && detected.kind == DriverKind::None {
+            if detected.kind == DriverKind::None {
                 plan.warnings
                     .extend(detected.passed_over.iter().map(|why| format!("no limits can be set: {why}")));
             }
@@ -291,6 +291,7 @@ pub fn remove(state: &State<'_>, name: &str) -> Result<Plan> {
         let Some((owner, _)) = crate::domain::owner::split_scope_key(&key) else { continue };
         super::scope::remove(&super::scope::Site::find(registry, &owner, name, &volume)?, false, &mut plan)?;
     }
+    plan.item = Some(document::volume(registry, name, &volume));
     let at = VolumeAt::new(registry.header.registry, name, &volume);
     if at.open().is_ok() {
         // After the commit: a marker without a record is found by `volume add`, a record without one is not usable.

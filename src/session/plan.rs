@@ -189,6 +189,10 @@ const SYSTEM: [&str; 13] = [
 ];
 const EXACT: [&str; 6] = ["/home", "/media", "/mnt", "/opt", "/srv", "/tmp"];
 
+/// Most bytes in a name, and in a path with its NUL: `NAME_MAX` and `PATH_MAX` of Linux.
+const NAME_MAX: usize = 255;
+const PATH_MAX: usize = 4096;
+
 /// Normalises a mount target, and refuses the ones that would hide the session's own system.
 pub fn judge_target(text: &str) -> Result<String> {
     let refuse = |why: &str| {
@@ -209,11 +213,14 @@ pub fn judge_target(text: &str) -> Result<String> {
         }
     }
     let target = format!("/{}", parts.join("/"));
-    if !text.starts_with('/') && !target.starts_with(&format!("{HOME}/")) {
-        return refuse("it leaves /home/work by '..'");
+    if parts.iter().any(|part| part.len() > NAME_MAX) || target.len() >= PATH_MAX {
+        return refuse("it is too long for a path");
     }
     if target == "/" || target == HOME {
         return refuse("it would hide the whole session");
+    }
+    if !text.starts_with('/') && !target.starts_with(&format!("{HOME}/")) {
+        return refuse("it leaves /home/work by '..'");
     }
     if EXACT.contains(&target.as_str()) {
         return refuse("what is below it would be hidden; choose something inside it");
@@ -279,6 +286,8 @@ mod tests {
             ".",
             "..",
             "../x",
+            &"x".repeat(256),
+            &"/x".repeat(2048),
             "x/../..",
             "/home/work/..",
             "/home",

@@ -169,3 +169,29 @@ fn vfolder_path_is_one_bare_line() {
     assert_eq!(out.stdout.lines().count(), 1);
     assert!(std::path::Path::new(out.stdout.trim_end()).is_dir());
 }
+
+#[test]
+fn what_was_removed_is_in_the_result() {
+    let lab = lab();
+    lab.ok("session stop s1");
+    let other = lab.second("other", "ext4", 64 * MIB);
+    let added = lab.json(&format!("volume add other {} --quota none", other.mount.display()));
+    assert_eq!(added["item"]["mounted"], true, "{added}");
+    for (line, kind, name) in [
+        ("vfolder purge bob/old", "VFolder", "old"),
+        ("user remove bob", "User", "bob"),
+        ("project remove ml --purge", "Project", "ml"),
+        ("volume remove other", "Volume", "other"),
+    ] {
+        let planned = lab.json(&format!("{line} --dry-run"));
+        let result = lab.json(&format!("{line} --yes"));
+        assert_eq!((&result["kind"], &result["outcome"]), (&"Result".into(), &"deleted".into()), "{line}");
+        assert_eq!(
+            (&result["item"]["kind"], &result["item"]["name"]),
+            (&kind.into(), &name.into()),
+            "{line}"
+        );
+        assert_eq!(planned["item"]["name"], name, "{line}");
+        assert_eq!(planned["steps"][0], result["steps"][0], "{line}: a dry run prints what is done");
+    }
+}
