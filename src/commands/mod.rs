@@ -101,6 +101,9 @@ impl App {
             When::Never => false,
             When::Auto => std::env::var_os("NO_COLOR").is_none() && std::io::stderr().is_terminal(),
         };
+        if global.verbose {
+            crate::host::program::trace(output::show_line);
+        }
         let style = match global.output {
             Format::Table => Style::Table,
             Format::Json => Style::Json,

@@ -1,6 +1,7 @@
 //! The only place that starts programs, makes raw system calls and reads `/proc`. It knows no vfolder.
 
 pub mod btrfs;
+pub mod deadline;
 pub mod dir;
 pub mod entries;
 pub mod error;
@@ -11,6 +12,7 @@ pub mod namespace;
 pub mod privileges;
 pub mod probe;
 pub mod process;
+pub mod program;
 pub mod signals;
 pub mod space;
 pub mod supervise;

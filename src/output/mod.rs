@@ -165,6 +165,11 @@ impl Output {
     }
 }
 
+/// Shows on stderr a line that vfadm runs (`-v`).
+pub fn show_line(line: &str) {
+    let _ = writeln!(io::stderr(), "+ {}", printable(line));
+}
+
 fn with_kind(kind: &str, item: &Value) -> Value {
     let mut document = json!({"apiVersion": API, "kind": kind});
     if let (Value::Object(into), Value::Object(from)) = (&mut document, item) {
