@@ -2650,7 +2650,7 @@ _vfadm() {
             return 0
             ;;
         vfadm__subcmd__volume__subcmd__add)
-            opts="-o -y -q -v -h -V --quota --folders --dedicated-to --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
+            opts="-o -y -q -v -h -V --quota --folders --dedicated-to --quota-host --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2665,6 +2665,13 @@ _vfadm() {
                     return 0
                     ;;
                 --dedicated-to)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --quota-host)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace

@@ -31,6 +31,11 @@ pub fn volume(text: &str) -> Result<String, String> {
     name::thing("volume", text).map_err(told)
 }
 
+/// A node name.
+pub fn node(text: &str) -> Result<String, String> {
+    name::thing("node", text).map_err(told)
+}
+
 /// A session name.
 pub fn session(text: &str) -> Result<String, String> {
     name::thing("session", text).map_err(told)

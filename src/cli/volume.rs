@@ -49,6 +49,9 @@ pub enum Volume {
         /// Give the whole volume to one owner
         #[arg(long, value_name = "OWNER", value_parser = parse::owner)]
         dedicated_to: Option<Owner>,
+        /// The only host that can set limits, as 'uname -n' names it; elsewhere changes of limits are refused
+        #[arg(long, value_name = "HOST", value_parser = parse::node)]
+        quota_host: Option<String>,
     },
     /// List the volumes
     #[command(visible_alias = "ls")]

@@ -22,6 +22,7 @@ impl App {
                 driver: driver_kind(arguments.quota),
                 folders: None,
                 dedicated_to: None,
+                quota_host: None,
                 make_dir: true,
                 yes: self.yes,
                 dry_run: self.ctx.dry_run,

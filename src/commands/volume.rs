@@ -42,7 +42,7 @@ pub(super) fn driver_kind(driver: Driver) -> Option<DriverKind> {
 impl App {
     pub(super) fn volume(&self, command: Volume) -> Result<u8> {
         match command {
-            Volume::Add { volume, path, quota, folders, dedicated_to } => {
+            Volume::Add { volume, path, quota, folders, dedicated_to, quota_host } => {
                 let request = volume::Add {
                     name: volume,
                     path: std::path::absolute(path)?,
@@ -52,6 +52,7 @@ impl App {
                         Folders::Subvolume => quota::Folders::Subvolume,
                     }),
                     dedicated_to,
+                    quota_host,
                     make_dir: false,
                     yes: self.yes,
                     dry_run: self.ctx.dry_run,

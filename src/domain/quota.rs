@@ -66,7 +66,29 @@ pub enum DriverKind {
     None,
 }
 
+/// How a volume's limits are set: all that a driver is made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storage {
+    /// What sets them.
+    pub driver: DriverKind,
+    /// The only host that can set them, by the name that `uname -n` prints there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_host: Option<String>,
+}
+
+impl Storage {
+    /// A driver that needs no settings.
+    pub fn of(driver: DriverKind) -> Storage {
+        Storage { driver, quota_host: None }
+    }
+}
+
 impl DriverKind {
+    /// True when each quota scope has a limit of its own.
+    pub fn limits_scopes(self) -> bool {
+        !matches!(self, DriverKind::Dedicated | DriverKind::None)
+    }
+
     /// The word on the command line and in the registry.
     pub fn name(self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::action::Action;
 use super::level::Level;
-use super::quota::{DriverKind, Folders};
+use super::quota::{Folders, Storage};
 
 /// A record that has a key in a section of the registry.
 pub trait Record: Serialize + serde::de::DeserializeOwned {
@@ -64,7 +64,8 @@ pub struct Volume {
     /// Where it is mounted.
     pub path: String,
     /// What sets its limits.
-    pub driver: DriverKind,
+    #[serde(flatten)]
+    pub storage: Storage,
     /// What a folder is on it.
     pub folders: Folders,
     /// The only owner, for a dedicated volume.

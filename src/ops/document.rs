@@ -109,10 +109,11 @@ pub fn volume(registry: &Registry, name: &str, volume: &Volume) -> Value {
         "id": volume.id,
         "name": name,
         "path": volume.path,
-        "driver": volume.driver,
+        "driver": volume.storage.driver,
         "folders": volume.folders,
         "default": registry.settings.default_volume.as_deref() == Some(name),
         "dedicated_to": volume.dedicated_to,
+        "quota_host": volume.storage.quota_host,
         "allowed": allowed,
         "blocked_for": volume.blocked_for,
         "allowed_for": volume.allowed_for,
@@ -150,7 +151,7 @@ pub fn scope(
     item.insert("owner".to_owned(), json!(owner));
     item.insert("volume".to_owned(), json!(volume.name));
     item.insert("path".to_owned(), json!(path));
-    item.insert("driver".to_owned(), json!(volume.driver));
+    item.insert("driver".to_owned(), json!(volume.storage.driver));
     let limit = match &reading {
         Ok(reading) => reading.limit,
         Err(_) => recorded,

@@ -210,12 +210,12 @@ fn of_volume(
             kernel_id: scope.kernel_id,
         });
     }
-    let opened = volume.open();
+    let driver = volume.driver();
+    let opened = volume.open().and_then(|_| driver.enforcement(&volume.path));
     let enforcement = match &opened {
-        Ok(_) => {
-            let (enforcement, warning) = volume.driver().enforcement(&volume.path)?;
-            warnings.extend(warning);
-            enforcement
+        Ok((enforcement, warning)) => {
+            warnings.extend(warning.clone());
+            *enforcement
         }
         Err(error) => {
             warnings.push(error.message.clone());
@@ -224,7 +224,7 @@ fn of_volume(
     };
     let present: Vec<ScopeAt<'_>> =
         places.iter().zip(scopes).filter(|(_, (_, s))| s.present).map(|(p, _)| p.at()).collect();
-    let read = opened.and_then(|_| volume.driver().read(&volume.path, &present));
+    let read = opened.and_then(|_| driver.read(&volume.path, &present));
     let mut readings = match &read {
         Ok(readings) => Ok(readings.iter()),
         Err(error) => Err(error.message.clone()),

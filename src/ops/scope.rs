@@ -66,7 +66,7 @@ pub fn limit_for(site: &Site, init: Option<Limit>) -> Result<(Option<u64>, Limit
         }
         (_, Some(Limit(limit))) => (limit, LimitSource::Init),
         // The size of a dedicated volume is its limit.
-        (_, None) if site.place.volume.driver == DriverKind::Dedicated => (None, LimitSource::None),
+        (_, None) if site.place.volume.storage.driver == DriverKind::Dedicated => (None, LimitSource::None),
         (_, None) => match (allowance.default_quota, allowance.max_quota) {
             (Some(default), Some(most)) => (Some(default.min(most)), LimitSource::Default),
             (Some(default), None) => (Some(default), LimitSource::Default),

@@ -186,7 +186,7 @@ impl Step {
             }
             Step::SetLimit { scope, to, .. } => {
                 scope.open()?;
-                quota::ensure_limit(scope.volume.driver(), &scope.at(), *to).map(|_| ())
+                quota::ensure_limit(&*scope.volume.driver(), &scope.at(), *to).map(|_| ())
             }
             Step::MakeFolder { scope, path, uid, gid, mode } => make_folder(scope, path, (*uid, *gid), *mode),
             Step::MoveFolder { scope, from, to } => move_folder(scope, from, to),
@@ -218,14 +218,14 @@ impl Step {
             }
             Step::SetLimit { scope, from, .. } => {
                 scope.volume.open()?;
-                quota::ensure_limit(scope.volume.driver(), &scope.at(), *from).map(|_| ())
+                quota::ensure_limit(&*scope.volume.driver(), &scope.at(), *from).map(|_| ())
             }
             Step::MakeFolder { scope, path, .. } => unmake_folder(scope, path),
             Step::MoveFolder { scope, from, to } => move_folder(scope, to, from),
             Step::RemoveScope { scope, limit } => {
                 scope.volume.open()?;
                 scope.volume.driver().prepare_scope(&scope.at())?;
-                quota::ensure_limit(scope.volume.driver(), &scope.at(), *limit).map(|_| ())
+                quota::ensure_limit(&*scope.volume.driver(), &scope.at(), *limit).map(|_| ())
             }
             // Sidecars follow the registry, which did not change.
             Step::WriteSidecar { .. } | Step::RemoveSidecar { .. } => Ok(()),
@@ -342,7 +342,7 @@ fn open_if_there(scope: &ScopePlace) -> Result<Option<Dir>> {
     if volume.stat(&scope.dir)?.is_none() {
         return Ok(None);
     }
-    Ok(Some(volume.open_beneath(Path::new(&scope.dir))?))
+    Ok(Some(scope.volume.driver().open_scope(&volume, &scope.at())?))
 }
 
 /// Removes empty directories from `below` upwards, not including the scope itself.
@@ -372,7 +372,7 @@ fn move_folder(scope: &ScopePlace, from: &Path, to: &Path) -> Result<()> {
     let target = top.open_beneath(to_parents)?;
     match source {
         Some(source) if there => {
-            driver.despite_limit(&scope.at(), &mut || source.rename(from_name, &target, to_name))?;
+            driver.move_folder(&scope.at(), (&source, from_name), (&target, to_name))?;
             sync_path(&top, to_parents)?;
             source.sync()?;
         }

@@ -1,16 +1,16 @@
 //! A volume and a scope as steps name them: enough to act on them without the registry.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::domain::error::{Error, Result};
 use crate::domain::owner::Owner;
-use crate::domain::quota::{DriverKind, Folders};
+use crate::domain::quota::{Folders, Storage};
 use crate::domain::record::Volume;
 use crate::host::dir::Dir;
-use crate::host::files;
+use crate::host::{self, deadline, files};
 use crate::quota::{self, QuotaDriver, ScopeAt};
 use crate::registry::root::MARKER;
 
@@ -26,7 +26,8 @@ pub struct VolumeAt {
     /// Where it is mounted.
     pub path: PathBuf,
     /// What sets its limits.
-    pub driver: DriverKind,
+    #[serde(flatten)]
+    pub storage: Storage,
     /// What a folder is on it.
     pub folders: Folders,
 }
@@ -46,21 +47,27 @@ impl VolumeAt {
             id: volume.id,
             name: name.to_owned(),
             path: PathBuf::from(&volume.path),
-            driver: volume.driver,
+            storage: volume.storage.clone(),
             folders: volume.folders,
         }
     }
 
     /// Its driver.
-    pub fn driver(&self) -> &'static dyn QuotaDriver {
-        quota::driver(self.driver)
+    pub fn driver(&self) -> Box<dyn QuotaDriver> {
+        quota::driver(&self.storage)
     }
 
     /// Opens it, after making sure that it is the volume that the registry means: an unmounted volume leaves an
     /// empty directory behind (exit 8).
     pub fn open(&self) -> Result<Dir> {
-        let dir = Dir::open(&self.path).map_err(|e| self.unusable(&e.to_string()))?;
-        let marker = files::read(&dir, MARKER, 1 << 20)?;
+        let path = self.path.clone();
+        // A network filesystem without its server would keep the command for ever.
+        let probed = deadline::within(deadline::PROBE, &format!("{}", path.display()), move || {
+            let dir = Dir::open(&path)?;
+            let marker = files::read(&dir, MARKER, 1 << 20)?;
+            Ok::<_, host::Error>((dir, marker))
+        });
+        let (dir, marker) = probed.and_then(|probed| probed).map_err(|e| self.unusable(&e.to_string()))?;
         let Some(marker) = marker else {
             return Err(self.unusable(&format!("there is no marker {MARKER} in {}", self.path.display())));
         };
@@ -113,8 +120,7 @@ impl ScopePlace {
 
     /// Opens its directory on the right volume.
     pub fn open(&self) -> Result<Dir> {
-        let volume = self.volume.open()?;
-        Ok(volume.open_beneath(Path::new(&self.dir))?)
+        self.volume.driver().open_scope(&self.volume.open()?, &self.at())
     }
 
     /// What it is called in messages.

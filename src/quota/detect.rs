@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use nix::libc;
 
-use super::{QuotaDriver, Readiness, Removal, ScopeAt, driver, plain};
+use super::{CANDIDATES, QuotaDriver, Readiness, Removal, ScopeAt, driver, plain};
 use crate::domain::error::{Error, Result};
-use crate::domain::quota::DriverKind;
+use crate::domain::quota::{DriverKind, Storage};
 use crate::host::dir::{Dir, create_file};
 use crate::host::error::reason;
 use crate::host::lock::FileLock;
@@ -60,8 +60,8 @@ const NOBODY: u32 = 65534;
 /// when `may_enable`.
 pub fn detect(volume: &Path, may_enable: bool) -> Result<Detected> {
     let mut detected = Detected { kind: DriverKind::None, proof: None, passed_over: Vec::new(), needs: None };
-    for kind in [DriverKind::Btrfs] {
-        let driver = driver(kind);
+    for kind in CANDIDATES {
+        let driver = driver(&Storage::of(kind));
         match driver.inspect(volume)? {
             Readiness::Ready => {}
             Readiness::NeedsEnabling { .. } if may_enable => driver.enable(volume)?,
@@ -75,7 +75,7 @@ pub fn detect(volume: &Path, may_enable: bool) -> Result<Detected> {
                 continue;
             }
         }
-        let proof = prove(driver, volume)?;
+        let proof = prove(&*driver, volume)?;
         if proof.enforced {
             return Ok(Detected { kind, proof: Some(proof), needs: None, ..detected });
         }
@@ -106,9 +106,9 @@ fn describe(kind: DriverKind, readiness: &Readiness) -> String {
 /// to be set nothing is tried: a dedicated volume is enforced by its size, `none` is not enforced.
 pub fn prove(driver: &dyn QuotaDriver, volume: &Path) -> Result<Proof> {
     match driver.kind() {
-        DriverKind::Btrfs => {}
+        kind if kind.limits_scopes() => {}
         DriverKind::Dedicated => return Ok(Proof { errno: None, written: 0, enforced: true }),
-        DriverKind::None => return Ok(Proof { errno: None, written: 0, enforced: false }),
+        _ => return Ok(Proof { errno: None, written: 0, enforced: false }),
     }
     let dir = plain::open_volume(volume)?;
     let _turn = turn(&dir)?;
@@ -135,7 +135,7 @@ fn judge(written: probe::Written) -> Proof {
 fn attempt(driver: &dyn QuotaDriver, volume: &Dir, scope: &ScopeAt<'_>) -> Result<probe::Written> {
     driver.prepare_scope(scope)?;
     super::ensure_limit(driver, scope, Some(LIMIT))?;
-    let parent = volume.open_dir(scope.dir)?;
+    let parent = driver.open_scope(volume, scope)?;
     driver.make_folder(scope, &parent, OsStr::new(FOLDER))?;
     let folder = parent.open_dir(FOLDER)?;
     // The writer gets the open file, so that nobody needs a way into the scope.
@@ -150,7 +150,7 @@ const FOLDER: &str = "folder";
 /// Waits for the kernel too, for no one else can have taken a share in what was written.
 fn clean(driver: &dyn QuotaDriver, volume: &Dir, scope: &ScopeAt<'_>) -> Result<()> {
     if volume.stat(scope.dir)?.is_some() {
-        let parent = volume.open_dir(scope.dir)?;
+        let parent = driver.open_scope(volume, scope)?;
         driver.remove_folder(scope, &parent, OsStr::new(FOLDER), &Silent)?;
     }
     let end = Instant::now() + Duration::from_secs(10);
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_killed_trial_is_cleaned_up_by_the_next_one() {
         let image = Image::btrfs("killed");
-        let driver = driver(DriverKind::Btrfs);
+        let driver = driver(&Storage::of(DriverKind::Btrfs));
         driver.enable(image.path()).unwrap();
         let name = format!("{PREFIX}{}", IDS.start);
         let scope = ScopeAt {
@@ -250,8 +250,8 @@ mod tests {
             kernel_id: Some(IDS.start),
             folders: Folders::Subvolume,
         };
-        attempt(driver, &Dir::open(image.path()).unwrap(), &scope).unwrap();
-        assert!(prove(driver, image.path()).unwrap().enforced);
+        attempt(&*driver, &Dir::open(image.path()).unwrap(), &scope).unwrap();
+        assert!(prove(&*driver, image.path()).unwrap().enforced);
         assert_eq!(std::fs::read_dir(image.path()).unwrap().count(), 0);
         assert_eq!(image.qgroups(), ["0_5"]);
     }

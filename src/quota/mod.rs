@@ -1,8 +1,10 @@
 //! Limits that the storage enforces: one trait, a file a driver.
 
+mod audit;
 mod btrfs;
 mod dedicated;
 mod detect;
+mod elsewhere;
 mod none;
 mod plain;
 #[cfg(test)]
@@ -12,14 +14,17 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use crate::domain::error::{Error, Result};
-use crate::domain::quota::{DriverKind, Enforcement, Folders};
+use crate::domain::quota::{DriverKind, Enforcement, Folders, Storage};
 use crate::host;
 use crate::host::dir::Dir;
+use crate::host::process::hostname;
 use crate::tree::Progress;
 
+pub use audit::{Capacity, Escape, EscapeKind};
 pub use btrfs::Btrfs;
 pub use dedicated::Dedicated;
 pub use detect::{Detected, Proof, detect, prove};
+use elsewhere::Elsewhere;
 pub use none::NoLimits;
 
 /// One quota scope as a driver sees it.
@@ -75,7 +80,7 @@ pub enum Removal {
 }
 
 /// Sets, reads and removes limits on one kind of storage. Every method can be called twice.
-pub trait QuotaDriver: Sync {
+pub trait QuotaDriver: Send + Sync {
     /// Which driver it is.
     fn kind(&self) -> DriverKind;
 
@@ -103,6 +108,12 @@ pub trait QuotaDriver: Sync {
 
     /// True when nobody uses this number in the kernel.
     fn kernel_id_is_free(&self, volume: &Path, id: u64) -> Result<bool>;
+
+    /// Opens the scope's directory, after making sure that it is the scope and not what lies under it where it is not
+    /// mounted (exit 8). `volume` is the volume's directory.
+    fn open_scope(&self, volume: &Dir, scope: &ScopeAt<'_>) -> Result<Dir> {
+        Ok(volume.open_beneath(Path::new(scope.dir))?)
+    }
 
     /// Makes the scope's directory (root, 0700) and its kernel objects, without a limit.
     fn prepare_scope(&self, scope: &ScopeAt<'_>) -> Result<()>;
@@ -144,6 +155,33 @@ pub trait QuotaDriver: Sync {
         progress: &dyn Progress,
     ) -> Result<()>;
 
+    /// Moves a folder, whatever its size and however full the scope is, from one directory of the scope to another.
+    fn move_folder(&self, scope: &ScopeAt<'_>, from: (&Dir, &OsStr), to: (&Dir, &OsStr)) -> Result<()> {
+        self.despite_limit(scope, &mut || from.0.rename(from.1, to.0, to.1))
+    }
+
+    /// Looks for what gets past the limits of these scopes, and for what the storage holds without one of them. Walks
+    /// trees where that is the only way.
+    fn audit(&self, _volume: &Path, _scopes: &[ScopeAt<'_>], _found: &mut dyn FnMut(Escape)) -> Result<()> {
+        Ok(())
+    }
+
+    /// Mends what [`QuotaDriver::audit`] found, without losing data. What it cannot mend is an error that says what to
+    /// do by hand.
+    fn mend(&self, _volume: &Path, _scopes: &[ScopeAt<'_>], escape: &Escape) -> Result<()> {
+        Err(Error::storage(format!("{} cannot be mended by vfadm", escape.path.display())))
+    }
+
+    /// How much is taken of what the storage itself bounds: project ids, qgroups, datasets.
+    fn capacities(&self, _volume: &Path) -> Result<Vec<Capacity>> {
+        Ok(Vec::new())
+    }
+
+    /// True where what was written shows in [`Reading::used`] only after a while.
+    fn usage_lags(&self) -> bool {
+        false
+    }
+
     /// Makes a call of vfadm's own in the scope (a move to the trash, a directory of its own) that must not fail
     /// because the scope is full. The call may be made twice, and must not call the driver.
     fn despite_limit(&self, _scope: &ScopeAt<'_>, call: &mut dyn FnMut() -> host::Result<()>) -> Result<()> {
@@ -151,12 +189,19 @@ pub trait QuotaDriver: Sync {
     }
 }
 
-/// The driver of a kind.
-pub fn driver(kind: DriverKind) -> &'static dyn QuotaDriver {
-    match kind {
-        DriverKind::Btrfs => &Btrfs,
-        DriverKind::Dedicated => &Dedicated,
-        DriverKind::None => &NoLimits,
+/// The kinds that are tried where the administrator named none, in this order.
+pub const CANDIDATES: [DriverKind; 1] = [DriverKind::Btrfs];
+
+/// The driver of a volume, as it acts on this host.
+pub fn driver(storage: &Storage) -> Box<dyn QuotaDriver> {
+    let driver: Box<dyn QuotaDriver> = match storage.driver {
+        DriverKind::Btrfs => Box::new(Btrfs),
+        DriverKind::Dedicated => Box::new(Dedicated),
+        DriverKind::None => Box::new(NoLimits),
+    };
+    match &storage.quota_host {
+        Some(host) if *host != hostname() => Box::new(Elsewhere { driver, host: host.clone() }),
+        _ => driver,
     }
 }
 

@@ -87,7 +87,7 @@ impl Check<'_> {
             if !volume.path.starts_with('/') {
                 self.error::<Volume>("bad_path", &key, "its path is not absolute");
             }
-            let dedicated = volume.driver == crate::domain::quota::DriverKind::Dedicated;
+            let dedicated = volume.storage.driver == crate::domain::quota::DriverKind::Dedicated;
             match &volume.dedicated_to {
                 Some(owner) if !self.owner_exists(owner) => {
                     self.error::<Volume>(

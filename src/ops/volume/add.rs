@@ -1,0 +1,225 @@
+//! A new volume.
+
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::domain::error::{Error, Result};
+use crate::domain::name;
+use crate::domain::owner::Owner;
+use crate::domain::quota::{DriverKind, Folders, Storage};
+use crate::domain::record::Volume;
+use crate::host::dir::Dir;
+use crate::ops::{State, document, resolve, sidecar};
+use crate::plan::{Outcome, Plan, Step, VolumeAt};
+use crate::quota::{self, QuotaDriver, Readiness};
+use crate::registry::root::MARKER;
+use crate::registry::{Change, Registry};
+
+/// What `volume add` was asked.
+#[derive(Clone, Debug)]
+pub struct Add {
+    /// Its name.
+    pub name: String,
+    /// Where it is mounted.
+    pub path: PathBuf,
+    /// Its driver; `None` finds out by trying.
+    pub driver: Option<DriverKind>,
+    /// What a folder is.
+    pub folders: Option<Folders>,
+    /// The only owner.
+    pub dedicated_to: Option<Owner>,
+    /// The only host that can set limits.
+    pub quota_host: Option<String>,
+    /// Make the directory, if there is none (`init`).
+    pub make_dir: bool,
+    /// Switch quotas on although that cannot be taken back.
+    pub yes: bool,
+    /// Only plan.
+    pub dry_run: bool,
+}
+
+/// Plans a new volume.
+pub fn add(state: &State<'_>, request: &Add) -> Result<Plan> {
+    let registry = state.registry;
+    let volume_name = name::thing("volume", &request.name)?;
+    if registry.contains::<Volume>(&volume_name) {
+        return Err(Error::conflict(format!("the volume '{volume_name}' exists already"))
+            .hint(format!("vfadm volume show {volume_name}")));
+    }
+    let mut plan = Plan::new(Outcome::Created, "");
+    let path = place(request, &mut plan)?;
+    let exists = plan.steps.is_empty();
+    require_apart(registry, &path)?;
+    if exists {
+        require_unmarked(&path)?;
+    }
+    if let Some(owner) = &request.dedicated_to {
+        resolve::owner(registry, owner)?;
+    }
+    let probed = if exists { path.clone() } else { path.parent().unwrap_or(&path).to_owned() };
+    let storage = Storage { quota_host: request.quota_host.clone(), ..choose(request, &probed, &mut plan)? };
+    let driver = quota::driver(&storage);
+    let folders = request.folders.unwrap_or_else(|| driver.default_folders());
+    if !driver.supports(folders) {
+        return Err(Error::usage(format!(
+            "the driver {} makes no {}s",
+            driver.kind().name(),
+            folders.name()
+        )));
+    }
+    let volume = Volume {
+        id: Uuid::new_v4(),
+        path: utf8(&path)?,
+        storage,
+        folders,
+        dedicated_to: request.dedicated_to.clone(),
+        blocked: Vec::new(),
+        blocked_for: Default::default(),
+        allowed_for: Default::default(),
+        draining: Vec::new(),
+        extra: Default::default(),
+    };
+    let at = VolumeAt::new(registry.header.registry, &volume_name, &volume);
+    enable(&*driver, &at, &probed, request.yes, &mut plan)?;
+    plan.steps.push(Step::Mark {
+        volume: at,
+        marker: sidecar::marker(registry, &volume_name, &volume),
+        update: false,
+    });
+    plan.message = format!(
+        "volume {volume_name} added: {} with the driver {} (folders: {})",
+        path.display(),
+        driver.kind().name(),
+        folders.name()
+    );
+    plan.changes.push(Change::put(volume_name.clone(), &volume)?);
+    plan.item = Some(document::volume(registry, &volume_name, &volume));
+    Ok(plan)
+}
+
+fn utf8(path: &Path) -> Result<String> {
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| Error::usage(format!("the path of a volume has to be UTF-8: {}", path.display())))
+}
+
+fn place(request: &Add, plan: &mut Plan) -> Result<PathBuf> {
+    let path = &request.path;
+    if !path.is_absolute() {
+        return Err(Error::usage(format!("the path of a volume has to be absolute: {}", path.display())));
+    }
+    match path.canonicalize() {
+        Ok(real) => {
+            Dir::open(&real)?;
+            Ok(real)
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && request.make_dir => {
+            plan.steps.push(Step::MakeVolumeDir { path: path.clone() });
+            Ok(path.clone())
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::not_found(format!("there is no directory {}", path.display()))
+                .hint("mount the filesystem there, or make the directory, first"))
+        }
+        Err(e) => Err(crate::host::Error::path("open", path, e).into()),
+    }
+}
+
+/// A volume inside another would be counted and removed with it.
+fn require_apart(registry: &Registry, path: &Path) -> Result<()> {
+    for (other, record) in registry.all::<Volume>()? {
+        let there = Path::new(&record.path);
+        if path == there {
+            return Err(Error::conflict(format!("{} is the volume '{other}' already", path.display())));
+        }
+        if path.starts_with(there) || there.starts_with(path) {
+            return Err(Error::conflict(format!(
+                "{} and the volume '{other}' at {} lie one inside the other",
+                path.display(),
+                there.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn require_unmarked(path: &Path) -> Result<()> {
+    let dir = Dir::open(path)?;
+    if dir.stat(MARKER)?.is_some() {
+        return Err(Error::conflict(format!(
+            "{} is marked as a volume of a registry already",
+            path.display()
+        ))
+        .hint(format!("if that registry is gone for good, remove {} first", dir.join(MARKER).display())));
+    }
+    Ok(())
+}
+
+/// The settings of the driver that was asked for, or of the best one that works there.
+fn choose(request: &Add, path: &Path, plan: &mut Plan) -> Result<Storage> {
+    match (request.driver, &request.dedicated_to) {
+        (Some(DriverKind::Dedicated), None) => {
+            Err(Error::usage("a dedicated volume needs its owner").hint("add --dedicated-to OWNER"))
+        }
+        (Some(kind), Some(_)) if kind != DriverKind::Dedicated => {
+            Err(Error::usage(format!("--dedicated-to goes with --quota dedicated, not {}", kind.name())))
+        }
+        (Some(kind), _) => Ok(Storage::of(kind)),
+        (None, Some(_)) => Ok(Storage::of(DriverKind::Dedicated)),
+        (None, None) if request.dry_run => {
+            plan.tries.push("would try which driver can stop a write past a limit".to_owned());
+            Ok(Storage::of(likely(path)?.map_or(DriverKind::None, |(kind, _)| kind)))
+        }
+        (None, None) => detect(request, path, plan).map(Storage::of),
+    }
+}
+
+/// The first kind that could work there, by looking only.
+fn likely(path: &Path) -> Result<Option<(DriverKind, Readiness)>> {
+    for kind in quota::CANDIDATES {
+        match quota::driver(&Storage::of(kind)).inspect(path)? {
+            Readiness::Unable { .. } => {}
+            readiness => return Ok(Some((kind, readiness))),
+        }
+    }
+    Ok(None)
+}
+
+fn detect(request: &Add, path: &Path, plan: &mut Plan) -> Result<DriverKind> {
+    let harmless = matches!(likely(path)?, Some((_, Readiness::NeedsEnabling { caution: None, .. })));
+    let detected = quota::detect(path, request.yes || harmless)?;
+    if let Some(Readiness::NeedsEnabling { what, caution }) = detected.needs {
+        return Err(Error::usage(format!("{}: to {what}: {}", path.display(), caution.unwrap_or_default()))
+            .hint("say --yes to do it all the same, or --quota none to have no limits"));
+    }
+    if detected.kind == DriverKind::None {
+        plan.warnings.extend(detected.passed_over.iter().map(|why| format!("no limits can be set: {why}")));
+    }
+    Ok(detected.kind)
+}
+
+fn enable(driver: &dyn QuotaDriver, at: &VolumeAt, probed: &Path, yes: bool, plan: &mut Plan) -> Result<()> {
+    match driver.inspect(probed)? {
+        Readiness::Ready => plan.warnings.extend(driver.enforcement(probed)?.1),
+        Readiness::NeedsEnabling { what, caution } => {
+            if let Some(caution) = caution {
+                if !yes {
+                    return Err(Error::usage(format!("{}: {caution}", at.path.display()))
+                        .hint("say --yes to do it all the same, or --quota none to have no limits"));
+                }
+                plan.warnings.push(caution);
+            }
+            plan.steps.push(Step::EnableQuota { volume: at.clone(), what });
+        }
+        Readiness::Unable { reason, remedy } => {
+            return Err(Error::storage(format!(
+                "the driver {} cannot be used on {}: {reason}",
+                driver.kind().name(),
+                at.path.display()
+            ))
+            .hint(remedy));
+        }
+    }
+    Ok(())
+}

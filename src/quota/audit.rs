@@ -1,0 +1,62 @@
+//! What an audit of limits finds.
+
+use std::path::PathBuf;
+
+/// A way past a limit, or something in the storage that no scope accounts for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Escape {
+    /// Which.
+    pub kind: EscapeKind,
+    /// Where: a file or directory, or the volume itself.
+    pub path: PathBuf,
+    /// The scope that it is about, as its place in the list that was audited.
+    pub scope: Option<usize>,
+    /// The number of the project, qgroup or the like that it is about.
+    pub id: Option<u64>,
+    /// What it means, as a sentence.
+    pub message: String,
+    /// True when [`super::QuotaDriver::mend`] can mend it.
+    pub mendable: bool,
+}
+
+/// Kinds of [`Escape`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EscapeKind {
+    /// A file or directory is charged to another project than its scope's.
+    ForeignProject,
+    /// New entries of a directory do not inherit its project.
+    NotInherited,
+    /// A subvolume or dataset inside a folder.
+    NestedSubvolume,
+    /// A subvolume or dataset that is not charged to its scope.
+    NotCharged,
+    /// The storage holds a number, or a limit, that no scope has.
+    Unaccounted,
+    /// A directory inside a scope has a limit of its own.
+    NestedLimit,
+}
+
+impl EscapeKind {
+    /// The word in findings.
+    pub fn code(self) -> &'static str {
+        match self {
+            EscapeKind::ForeignProject => "foreign_project",
+            EscapeKind::NotInherited => "not_inherited",
+            EscapeKind::NestedSubvolume => "nested_subvolume",
+            EscapeKind::NotCharged => "not_charged",
+            EscapeKind::Unaccounted => "unaccounted",
+            EscapeKind::NestedLimit => "nested_limit",
+        }
+    }
+}
+
+/// How much is taken of something that the storage bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// What: `project ids`, `qgroups`, `datasets`, `subvolumes`, `mounts`.
+    pub name: &'static str,
+    /// How many there are.
+    pub used: u64,
+    /// How many there can be; `None` where nobody says.
+    pub most: Option<u64>,
+}
