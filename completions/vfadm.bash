@@ -79,6 +79,9 @@ _vfadm() {
             vfadm__subcmd__project,show)
                 cmd="vfadm__subcmd__project__subcmd__show"
                 ;;
+            vfadm__subcmd__quota,audit)
+                cmd="vfadm__subcmd__quota__subcmd__audit"
+                ;;
             vfadm__subcmd__quota,set)
                 cmd="vfadm__subcmd__quota__subcmd__set"
                 ;;
@@ -87,6 +90,9 @@ _vfadm() {
                 ;;
             vfadm__subcmd__quota,unset)
                 cmd="vfadm__subcmd__quota__subcmd__unset"
+                ;;
+            vfadm__subcmd__quota,verify)
+                cmd="vfadm__subcmd__quota__subcmd__verify"
                 ;;
             vfadm__subcmd__registry,check)
                 cmd="vfadm__subcmd__registry__subcmd__check"
@@ -833,8 +839,52 @@ _vfadm() {
             return 0
             ;;
         vfadm__subcmd__quota)
-            opts="-o -y -q -v -h -V --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version set unset show"
+            opts="-o -y -q -v -h -V --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version set unset show verify audit"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json yaml tsv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json yaml tsv" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vfadm__subcmd__quota__subcmd__audit)
+            opts="-0 -o -y -q -v -h -V --fix --null --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -928,13 +978,20 @@ _vfadm() {
             return 0
             ;;
         vfadm__subcmd__quota__subcmd__show)
-            opts="-o -y -q -v -h -V --volume --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
+            opts="-o -y -q -v -h -V --volume --over --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --volume)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --over)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -992,6 +1049,50 @@ _vfadm() {
                     fi
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json yaml tsv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json yaml tsv" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vfadm__subcmd__quota__subcmd__verify)
+            opts="-o -y -q -v -h -V --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2650,7 +2751,7 @@ _vfadm() {
             return 0
             ;;
         vfadm__subcmd__volume__subcmd__add)
-            opts="-o -y -q -v -h -V --quota --folders --dedicated-to --quota-host --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
+            opts="-o -y -q -v -h -V --quota --folders --dedicated-to --quota-host --no-verify --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

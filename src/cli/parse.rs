@@ -31,6 +31,15 @@ pub fn volume(text: &str) -> Result<String, String> {
     name::thing("volume", text).map_err(told)
 }
 
+/// A part of a hundred, with or without the sign: `90%`, `99.5`.
+pub fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    match number.parse::<f64>() {
+        Ok(percent) if (0.0..=1000.0).contains(&percent) => Ok(percent),
+        _ => Err("a percentage is a number such as 90% or 99.5".to_owned()),
+    }
+}
+
 /// A node name.
 pub fn node(text: &str) -> Result<String, String> {
     name::thing("node", text).map_err(told)

@@ -52,6 +52,9 @@ pub enum Volume {
         /// The only host that can set limits, as 'uname -n' names it; elsewhere changes of limits are refused
         #[arg(long, value_name = "HOST", value_parser = parse::node)]
         quota_host: Option<String>,
+        /// Do not try whether the limits hold before the volume is used
+        #[arg(long)]
+        no_verify: bool,
     },
     /// List the volumes
     #[command(visible_alias = "ls")]
@@ -121,5 +124,26 @@ pub enum Quota {
         /// Only on this volume
         #[arg(long, value_parser = parse::volume)]
         volume: Option<String>,
+        /// Only scopes of which at least so much is used; exit 10 when there are any
+        #[arg(long, value_name = "PERCENT", value_parser = parse::percent)]
+        over: Option<f64>,
+    },
+    /// Prove that limits hold: a throw-away scope of 1 MiB, and a write past it by a user without rights
+    Verify {
+        /// Only on this volume
+        #[arg(value_parser = parse::volume)]
+        volume: Option<String>,
+    },
+    /// Look for what gets past the limits; exit 10 when there is something
+    Audit {
+        /// Only on this volume
+        #[arg(value_parser = parse::volume)]
+        volume: Option<String>,
+        /// Mend what can be mended without losing data
+        #[arg(long)]
+        fix: bool,
+        /// Print only the paths that findings are about, each ended by a NUL byte
+        #[arg(short = '0', long, conflicts_with = "fix")]
+        null: bool,
     },
 }

@@ -23,6 +23,7 @@ impl App {
                 folders: None,
                 dedicated_to: None,
                 quota_host: None,
+                verify: false,
                 make_dir: true,
                 yes: self.yes,
                 dry_run: self.ctx.dry_run,

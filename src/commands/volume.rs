@@ -42,7 +42,7 @@ pub(super) fn driver_kind(driver: Driver) -> Option<DriverKind> {
 impl App {
     pub(super) fn volume(&self, command: Volume) -> Result<u8> {
         match command {
-            Volume::Add { volume, path, quota, folders, dedicated_to, quota_host } => {
+            Volume::Add { volume, path, quota, folders, dedicated_to, quota_host, no_verify } => {
                 let request = volume::Add {
                     name: volume,
                     path: std::path::absolute(path)?,
@@ -53,11 +53,12 @@ impl App {
                     }),
                     dedicated_to,
                     quota_host,
+                    verify: !no_verify,
                     make_dir: false,
                     yes: self.yes,
                     dry_run: self.ctx.dry_run,
                 };
-                let mut done = change(&self.ctx, |state| volume::add(state, &request))?;
+                let mut done = volume::add_and_note(&self.ctx, &request)?;
                 if !done.planned {
                     // What the volume says of itself only once its marker is there.
                     let reading = self.reading()?;
@@ -72,7 +73,9 @@ impl App {
             }
             Volume::Show { volume } => {
                 let reading = self.reading()?;
-                self.out.one(KIND, &volume::show(&reading.state(&self.ctx), &volume)?)?;
+                let item = volume::show(&reading.state(&self.ctx), &volume)?;
+                volume::warnings(&item).iter().for_each(|w| self.out.warn(w));
+                self.out.one(KIND, &item)?;
                 Ok(0)
             }
             Volume::Set { volume, .. } => {

@@ -46,6 +46,11 @@ pub fn reason(error: &io::Error) -> String {
     }
 }
 
+/// The name of an error number: `EDQUOT`.
+pub fn errno_name(number: i32) -> String {
+    format!("{:?}", nix::errno::Errno::from_raw(number))
+}
+
 impl Error {
     /// The failure of `action` on `path`.
     pub fn path(action: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Error {

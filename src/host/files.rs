@@ -135,6 +135,12 @@ pub fn room(path: &Path) -> Result<Room> {
     Ok(Room { total: stat.blocks() * unit, used: (stat.blocks() - stat.blocks_free()) * unit })
 }
 
+/// Used and all inodes of the filesystem that holds a path; `None` where it makes them as it needs them.
+pub fn inodes(path: &Path) -> Option<(u64, u64)> {
+    let stat = nix::sys::statvfs::statvfs(path).ok()?;
+    (stat.files() > 0).then(|| (stat.files().saturating_sub(stat.files_free()), stat.files()))
+}
+
 /// True where the filesystem that holds a directory is mounted read-only.
 pub fn is_read_only(dir: &Dir) -> bool {
     nix::sys::statvfs::fstatvfs(dir).is_ok_and(|s| s.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))

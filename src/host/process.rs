@@ -146,6 +146,11 @@ pub fn own_mounts() -> Result<Vec<Mount>> {
     Ok(parse_mounts(&fs::read(path).map_err(|e| Error::path("read", path, e))?))
 }
 
+/// How many mounts a mount namespace may have (proc(5), `mount-max`); `None` where the kernel does not say.
+pub fn most_mounts() -> Option<u64> {
+    fs::read_to_string("/proc/sys/fs/mount-max").ok()?.trim().parse().ok()
+}
+
 /// The mount that holds `path`: the last one whose mount point is the longest prefix of it.
 pub fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
     mounts.iter().filter(|m| path.starts_with(&m.point)).max_by_key(|m| m.point.components().count())

@@ -172,6 +172,9 @@ pub fn scope(
     if let Some(reason) = unknown {
         item.insert("used_bytes_unknown_reason".to_owned(), json!(reason));
     }
+    if volume.driver().usage_lags() && reading.is_ok() {
+        item.insert("usage".to_owned(), json!("lagging"));
+    }
     item.insert("enforcement".to_owned(), json!(enforcement));
     Value::Object(item)
 }

@@ -4,6 +4,7 @@ pub mod document;
 pub mod in_use;
 pub mod init;
 pub mod manual;
+pub mod node;
 pub mod owner;
 pub mod purge;
 pub mod quota;

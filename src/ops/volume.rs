@@ -1,6 +1,7 @@
 //! Volumes: added, shown, checked, taken out.
 
 mod add;
+mod capacity;
 mod check;
 
 use serde_json::Value;
@@ -10,7 +11,8 @@ use crate::domain::error::{Error, Result};
 use crate::domain::record::{Scope, VFolder, Volume};
 use crate::plan::{Outcome, Plan, Step, VolumeAt};
 use crate::registry::{Change, Registry};
-pub use add::{Add, add};
+pub use add::{Add, add, add_and_note};
+pub use capacity::warnings;
 pub use check::check;
 
 /// The documents of all volumes.
@@ -33,6 +35,10 @@ pub fn show(state: &State<'_>, name: &str) -> Result<Value> {
         if let Ok((enforcement, _)) = at.driver().enforcement(&at.path) {
             map.insert("enforcement".to_owned(), enforcement.name().into());
         }
+        map.insert(
+            "limits".to_owned(),
+            Value::Array(capacity::of(&at).iter().map(capacity::document).collect()),
+        );
     }
     Ok(item)
 }

@@ -96,6 +96,17 @@ impl Output {
         }
     }
 
+    /// Prints paths, each ended by a NUL byte, for `xargs -0`.
+    pub fn paths<'a>(&self, paths: impl Iterator<Item = &'a std::path::Path>) -> io::Result<()> {
+        use std::os::unix::ffi::OsStrExt;
+        let mut out = io::stdout().lock();
+        for path in paths {
+            out.write_all(path.as_os_str().as_bytes())?;
+            out.write_all(b"\0")?;
+        }
+        out.flush()
+    }
+
     /// Prints one thing.
     pub fn one(&self, kind: &str, item: &Value) -> io::Result<()> {
         match self.style {

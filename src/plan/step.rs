@@ -10,6 +10,7 @@ use super::volume::{ScopePlace, VolumeAt};
 use crate::domain::error::{Error, Result};
 use crate::domain::size::Limit;
 use crate::host::dir::Dir;
+use crate::host::error::errno_name;
 use crate::host::files::{self, Ownership};
 use crate::quota::{self, Removal};
 use crate::registry::root::{MARKER, PRIVATE};
@@ -29,6 +30,11 @@ pub enum Step {
         volume: VolumeAt,
         /// What that does, for the plan.
         what: String,
+    },
+    /// Tries whether a limit stops a write.
+    Verify {
+        /// Where.
+        volume: VolumeAt,
     },
     /// Writes marker and layout version into a volume.
     Mark {
@@ -136,6 +142,9 @@ impl Step {
         match self {
             Step::MakeVolumeDir { path } => format!("make the directory {}", path.display()),
             Step::EnableQuota { what, .. } => what.clone(),
+            Step::Verify { volume } => {
+                format!("try whether a limit at {} stops a write of uid 65534", volume.path.display())
+            }
             Step::Mark { volume, update: false, .. } => {
                 format!("mark {} as the volume '{}'", volume.path.display(), volume.name)
             }
@@ -177,6 +186,7 @@ impl Step {
         match self {
             Step::MakeVolumeDir { path } => make_volume_dir(path),
             Step::EnableQuota { volume, .. } => volume.driver().enable(&volume.path),
+            Step::Verify { volume } => verify(volume),
             Step::Mark { volume, marker, update } => mark(volume, marker, *update),
             Step::Unmark { volume, .. } => remove_marker(volume),
             Step::MakeScope { scope } => {
@@ -208,7 +218,7 @@ impl Step {
                 }
             }
             // Quotas without limits do no harm.
-            Step::EnableQuota { .. } | Step::Drain { .. } => Ok(()),
+            Step::EnableQuota { .. } | Step::Verify { .. } | Step::Drain { .. } => Ok(()),
             Step::Mark { update: true, .. } => Ok(()),
             Step::Mark { volume, .. } => unmark(volume),
             Step::Unmark { volume, marker } => write_marker(&Dir::open(&volume.path)?, marker),
@@ -243,6 +253,22 @@ fn make_volume_dir(path: &Path) -> Result<()> {
         parent.sync()?;
     }
     Ok(())
+}
+
+fn verify(volume: &VolumeAt) -> Result<()> {
+    let proof = quota::prove(&*volume.driver(), &volume.path)?;
+    if proof.enforced {
+        return Ok(());
+    }
+    let met = proof.errno.map_or("nothing stopped it".to_owned(), |n| format!("it got {}", errno_name(n)));
+    Err(Error::storage(format!(
+        "limits of the driver {} do not hold at {}: uid 65534 wrote {} bytes under a limit of {}, and {met}",
+        volume.storage.driver.name(),
+        volume.path.display(),
+        proof.written,
+        proof.limit
+    ))
+    .hint("--no-verify adds the volume all the same, --quota none without limits"))
 }
 
 fn mark(volume: &VolumeAt, marker: &str, update: bool) -> Result<()> {

@@ -11,6 +11,7 @@
 //! * In a full scope a folder can be moved and removed, for the scope's directory is outside the limit; what is
 //!   inside of a folder's subvolume cannot be changed by root either ([`room`]).
 
+mod audit;
 mod mode;
 mod room;
 pub(super) mod subvolume;
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use nix::libc;
 
-use super::{QuotaDriver, Readiness, Reading, Removal, ScopeAt, plain};
+use super::{Capacity, Escape, QuotaDriver, Readiness, Reading, Removal, ScopeAt, plain};
 use crate::domain::error::{Error, Result};
 use crate::domain::quota::{DriverKind, Enforcement, Folders};
 use crate::host::btrfs::qgroups::{Qgroups, number};
@@ -250,6 +251,14 @@ impl QuotaDriver for Btrfs {
             plain::remove_folder(parent, name, &nested, progress)?;
         }
         Ok(sweep(&volume, charged.qgroup)?)
+    }
+
+    fn audit(&self, volume: &Path, scopes: &[ScopeAt<'_>], found: &mut dyn FnMut(Escape)) -> Result<()> {
+        audit::audit(volume, scopes, found)
+    }
+
+    fn capacities(&self, volume: &Path) -> Result<Vec<Capacity>> {
+        audit::capacities(&plain::open_volume(volume)?)
     }
 
     fn despite_limit(&self, scope: &ScopeAt<'_>, call: &mut dyn FnMut() -> host::Result<()>) -> Result<()> {

@@ -22,6 +22,8 @@ use crate::tree::Silent;
 pub struct Proof {
     /// The error that the tenant saw.
     pub errno: Option<i32>,
+    /// The limit of the trial, bytes.
+    pub limit: u64,
     /// Bytes that the kernel took before it.
     pub written: u64,
     /// True when the limit held.
@@ -107,8 +109,8 @@ fn describe(kind: DriverKind, readiness: &Readiness) -> String {
 pub fn prove(driver: &dyn QuotaDriver, volume: &Path) -> Result<Proof> {
     match driver.kind() {
         kind if kind.limits_scopes() => {}
-        DriverKind::Dedicated => return Ok(Proof { errno: None, written: 0, enforced: true }),
-        _ => return Ok(Proof { errno: None, written: 0, enforced: false }),
+        DriverKind::Dedicated => return Ok(Proof { errno: None, limit: LIMIT, written: 0, enforced: true }),
+        _ => return Ok(Proof { errno: None, limit: LIMIT, written: 0, enforced: false }),
     }
     let dir = plain::open_volume(volume)?;
     let _turn = turn(&dir)?;
@@ -129,7 +131,12 @@ pub fn prove(driver: &dyn QuotaDriver, volume: &Path) -> Result<Proof> {
 
 fn judge(written: probe::Written) -> Proof {
     let stopped = matches!(written.errno, Some(libc::EDQUOT | libc::ENOSPC));
-    Proof { errno: written.errno, written: written.bytes, enforced: stopped && written.bytes <= LIMIT }
+    Proof {
+        errno: written.errno,
+        limit: LIMIT,
+        written: written.bytes,
+        enforced: stopped && written.bytes <= LIMIT,
+    }
 }
 
 fn attempt(driver: &dyn QuotaDriver, volume: &Dir, scope: &ScopeAt<'_>) -> Result<probe::Written> {

@@ -112,6 +112,19 @@ impl<'a> Qgroups<'a> {
         }))
     }
 
+    /// The ids of all qgroups of a level.
+    pub fn ids(&self, level: u16) -> Result<Vec<u64>> {
+        let Some(sysfs) = &self.sysfs else { return search::qgroup_ids(self.dir, level) };
+        let entries = fs::read_dir(sysfs).map_err(|e| Error::path("read", sysfs, e))?;
+        let prefix = format!("{level}_");
+        let id = |entry: std::io::Result<fs::DirEntry>| {
+            entry.ok()?.file_name().to_str()?.strip_prefix(&prefix)?.parse().ok()
+        };
+        let mut ids: Vec<u64> = entries.filter_map(id).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
     /// The members of a qgroup.
     pub fn members(&self, number: u64) -> Result<Vec<u64>> {
         search::qgroup_members(self.dir, number)

@@ -296,6 +296,17 @@ fn parse_limit(data: &[u8]) -> Option<super::Limit> {
     })
 }
 
+/// The ids of all qgroups of a level, always current.
+pub(super) fn qgroup_ids(dir: &Dir, level: u16) -> Result<Vec<u64>> {
+    let (first, last) = ((level as u64) << 48, ((level as u64 + 1) << 48) - 1);
+    let mut ids = Vec::new();
+    search(dir, QUOTA_TREE, (0, QGROUP_INFO, first), (0, QGROUP_INFO, last), &mut |item| {
+        ids.push(item.key.2 - first);
+        ControlFlow::Continue(())
+    })?;
+    Ok(ids)
+}
+
 /// The members of a qgroup, always current.
 pub(super) fn qgroup_members(dir: &Dir, id: u64) -> Result<Vec<u64>> {
     let mut members = Vec::new();

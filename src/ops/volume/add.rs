@@ -10,7 +10,7 @@ use crate::domain::owner::Owner;
 use crate::domain::quota::{DriverKind, Folders, Storage};
 use crate::domain::record::Volume;
 use crate::host::dir::Dir;
-use crate::ops::{State, document, resolve, sidecar};
+use crate::ops::{self, Context, Done, State, document, node, resolve, sidecar};
 use crate::plan::{Outcome, Plan, Step, VolumeAt};
 use crate::quota::{self, QuotaDriver, Readiness};
 use crate::registry::root::MARKER;
@@ -35,8 +35,24 @@ pub struct Add {
     pub make_dir: bool,
     /// Switch quotas on although that cannot be taken back.
     pub yes: bool,
+    /// Try whether the limits hold, where that was not tried on this host yet.
+    pub verify: bool,
     /// Only plan.
     pub dry_run: bool,
+}
+
+/// Adds a volume, and notes that its driver was seen to hold.
+pub fn add_and_note(ctx: &Context, request: &Add) -> Result<Done> {
+    let mut done = ops::change(ctx, |state| add(state, request))?;
+    let verified = done.plan.steps.iter().find_map(|step| match step {
+        Step::Verify { volume } => Some(volume.storage.driver),
+        _ => None,
+    });
+    if let Some(driver) = verified.filter(|_| !done.planned) {
+        let noted = ops::read(ctx).and_then(|reading| node::note_verified(&reading.root, driver));
+        done.warnings.extend(noted.err().map(|e| format!("it will be tried again: {}", e.message)));
+    }
+    Ok(done)
 }
 
 /// Plans a new volume.
@@ -82,6 +98,11 @@ pub fn add(state: &State<'_>, request: &Add) -> Result<Plan> {
     };
     let at = VolumeAt::new(registry.header.registry, &volume_name, &volume);
     enable(&*driver, &at, &probed, request.yes, &mut plan)?;
+    // A driver that was found by trying has been tried.
+    let untried = request.driver.is_some() && driver.kind().limits_scopes();
+    if request.verify && untried && !node::is_verified(state.root, driver.kind())? {
+        plan.steps.push(Step::Verify { volume: at.clone() });
+    }
     plan.steps.push(Step::Mark {
         volume: at,
         marker: sidecar::marker(registry, &volume_name, &volume),

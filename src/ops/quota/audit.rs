@@ -1,0 +1,253 @@
+//! What gets past limits, and what the storage holds without a scope.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use crate::domain::error::Result;
+use crate::domain::finding::Finding;
+use crate::domain::owner::split_scope_key;
+use crate::domain::quota::Folders;
+use crate::domain::record::{Scope, Volume};
+use crate::domain::size::Limit;
+use crate::host::process::{Mount, own_mounts};
+use crate::ops::scope::{self, Site};
+use crate::ops::{self, Context, State};
+use crate::plan::VolumeAt;
+use crate::quota::{self, Escape, EscapeKind, ScopeAt};
+
+/// A finding, and what mending it needs.
+pub struct Audited {
+    /// What an administrator sees.
+    pub finding: Finding,
+    /// The path that it is about, as bytes.
+    pub path: Option<PathBuf>,
+    mend: Mend,
+}
+
+enum Mend {
+    ByHand,
+    Limit(Box<Site>),
+    Escape(VolumeAt, Escape),
+}
+
+/// Looks through all volumes, or one.
+pub fn audit(state: &State<'_>, only: Option<&str>) -> Result<Vec<Audited>> {
+    let registry = state.registry;
+    let volumes = match only {
+        Some(name) => vec![(name.to_owned(), registry.require::<Volume>(name)?)],
+        None => registry.all::<Volume>()?,
+    };
+    let mut found = Vec::new();
+    for (name, volume) in volumes {
+        let at = VolumeAt::new(registry.header.registry, &name, &volume);
+        if let Err(error) = at.open() {
+            let finding = Finding::error("volume_unusable", format!("volume {name}"), error.message);
+            found.push(by_hand(finding.repair("mount it"), Some(at.path)));
+            continue;
+        }
+        of_volume(state, &at, &volume, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Mends what can be mended without losing data; answers what is left, what was mended, and warnings. Only the
+/// mending itself holds the lock: looking may walk every tree.
+pub fn fix(ctx: &Context, only: Option<&str>) -> Result<(Vec<Finding>, Vec<Finding>, Vec<String>)> {
+    let reading = ops::read(ctx)?;
+    let found = audit(&reading.state(ctx), only)?;
+    let (locked, mut warnings) = ops::lock(ctx)?;
+    let state = State { root: &locked.root, registry: &locked.registry, actor: &ctx.actor };
+    let mut mended = Vec::new();
+    for audited in found {
+        crate::host::signals::check()?;
+        match mend(&state, &audited) {
+            Ok(true) => mended.push(audited.finding),
+            Ok(false) => {}
+            Err(error) => warnings.push(error.message),
+        }
+    }
+    locked.unlock();
+    let reading = ops::read(ctx)?;
+    let left = audit(&reading.state(ctx), only)?.into_iter().map(|audited| audited.finding).collect();
+    Ok((left, mended, warnings))
+}
+
+fn mend(state: &State<'_>, audited: &Audited) -> Result<bool> {
+    match &audited.mend {
+        Mend::ByHand => Ok(false),
+        Mend::Limit(site) => {
+            // As it is recorded under the lock.
+            let Some(record) = state.registry.get::<Scope>(&site.key())?.filter(|r| r.present) else {
+                return Ok(false);
+            };
+            let place = &site.place;
+            place.open()?;
+            quota::ensure_limit(&*place.volume.driver(), &place.at(), record.limit)
+        }
+        Mend::Escape(at, escape) => {
+            let volume = state.registry.require::<Volume>(&at.name)?;
+            let sites = sites(state, at, &volume)?;
+            let scopes: Vec<ScopeAt<'_>> = sites.iter().map(|(site, _)| site.place.at()).collect();
+            at.driver().mend(&at.path, &scopes, escape)?;
+            Ok(true)
+        }
+    }
+}
+
+fn by_hand(finding: Finding, path: Option<PathBuf>) -> Audited {
+    Audited { finding, path, mend: Mend::ByHand }
+}
+
+/// The scopes of a volume that are there.
+fn sites(state: &State<'_>, at: &VolumeAt, volume: &Volume) -> Result<Vec<(Site, Scope)>> {
+    let registry = state.registry;
+    let end = format!("@{}", at.name);
+    let mut sites = Vec::new();
+    for key in registry.keys::<Scope>().into_iter().filter(|k| k.ends_with(&end)) {
+        let record: Scope = registry.require(&key)?;
+        let Some((owner, _)) = split_scope_key(&key) else { continue };
+        if record.present {
+            sites.push((Site::find(registry, &owner, &at.name, volume)?, record));
+        }
+    }
+    Ok(sites)
+}
+
+fn of_volume(state: &State<'_>, at: &VolumeAt, volume: &Volume, found: &mut Vec<Audited>) -> Result<()> {
+    let driver = at.driver();
+    let (mut usable, mut records) = (Vec::new(), Vec::new());
+    for (site, record) in sites(state, at, volume)? {
+        match site.place.open() {
+            Ok(_) => {
+                usable.push(site);
+                records.push(record);
+            }
+            Err(error) => {
+                let subject = format!("quota scope {}", site.key());
+                found.push(by_hand(
+                    Finding::error("scope_missing", subject, error.message),
+                    Some(site.place.path()),
+                ));
+            }
+        }
+    }
+    shared_ids(&usable, found);
+    nested_mounts(state, &usable, found)?;
+    let scopes: Vec<ScopeAt<'_>> = usable.iter().map(|site| site.place.at()).collect();
+    if !at.storage.driver.limits_scopes() {
+        return Ok(());
+    }
+    let readings = driver.read(&at.path, &scopes)?;
+    for ((site, record), reading) in usable.iter().zip(&records).zip(readings) {
+        if reading.limit != record.limit {
+            let site = Site::find(state.registry, &site.place.owner, &at.name, volume)?;
+            found.push(differs(site, reading.limit, record.limit));
+        }
+    }
+    let mut escapes = Vec::new();
+    driver.audit(&at.path, &scopes, &mut |escape| escapes.push(escape))?;
+    let accounted = ids_of_registry(state)?;
+    let known = |escape: &Escape| {
+        escape.kind == EscapeKind::Unaccounted && escape.id.is_some_and(|id| accounted.contains(&id))
+    };
+    for escape in escapes.into_iter().filter(|e| !known(e)) {
+        found.push(escaped(at, &usable, escape));
+    }
+    Ok(())
+}
+
+fn differs(site: Site, kernel: Option<u64>, recorded: Option<u64>) -> Audited {
+    let finding = Finding::error(
+        "limit_differs",
+        format!("quota scope {}", site.key()),
+        format!("the storage holds a limit of {}, the registry one of {}", Limit(kernel), Limit(recorded)),
+    )
+    .repair(format!("vfadm quota audit {} --fix", site.place.volume.name));
+    let path = site.place.path();
+    Audited { finding, path: Some(path), mend: Mend::Limit(Box::new(site)) }
+}
+
+fn escaped(at: &VolumeAt, sites: &[Site], escape: Escape) -> Audited {
+    let subject = match escape.scope.and_then(|place| sites.get(place)) {
+        Some(site) => format!("quota scope {}", site.key()),
+        None => format!("volume {}", at.name),
+    };
+    let code = escape.kind.code();
+    let harmless = matches!(escape.kind, EscapeKind::NestedSubvolume | EscapeKind::Unaccounted);
+    let message = format!("{}: {}", escape.path.display(), escape.message);
+    let mut finding = match harmless {
+        true => Finding::warning(code, subject, message),
+        false => Finding::error(code, subject, message),
+    };
+    let path = Some(escape.path.clone());
+    if escape.mendable {
+        finding = finding.repair(format!("vfadm quota audit {} --fix", at.name));
+        return Audited { finding, path, mend: Mend::Escape(at.clone(), escape) };
+    }
+    by_hand(finding, path)
+}
+
+/// The numbers of all scopes, and of removed ones that the kernel has not freed yet: several volumes may be on one
+/// filesystem.
+fn ids_of_registry(state: &State<'_>) -> Result<HashSet<u64>> {
+    let mut ids: HashSet<u64> =
+        state.registry.all::<Scope>()?.iter().filter_map(|(_, scope)| scope.kernel_id).collect();
+    ids.extend(state.registry.all::<Volume>()?.into_iter().flat_map(|(_, volume)| volume.draining));
+    Ok(ids)
+}
+
+/// Two scopes of one number share one limit.
+fn shared_ids(sites: &[Site], found: &mut Vec<Audited>) {
+    let mut seen: HashMap<u64, &Site> = HashMap::new();
+    for site in sites {
+        let Some(id) = site.place.kernel_id else { continue };
+        if let Some(first) = seen.insert(id, site) {
+            let finding = Finding::error(
+                "shared_id",
+                format!("quota scope {}", site.key()),
+                format!("it has the number {id}, as has {}: they share one limit", first.key()),
+            );
+            found.push(by_hand(finding, Some(site.place.path())));
+        }
+    }
+}
+
+/// What is mounted inside a scope is neither counted nor limited.
+fn nested_mounts(state: &State<'_>, sites: &[Site], found: &mut Vec<Audited>) -> Result<()> {
+    let mounts = own_mounts()?;
+    for site in sites {
+        let top = site.place.path();
+        let own = folder_paths(state, site)?;
+        for mount in mounts.iter().filter(|m| m.point.starts_with(&top) && m.point != top) {
+            if own.contains(&mount.point) {
+                continue;
+            }
+            found.push(mounted(site, mount));
+        }
+    }
+    Ok(())
+}
+
+/// Where folders are mounts of their own.
+fn folder_paths(state: &State<'_>, site: &Site) -> Result<Vec<PathBuf>> {
+    if site.place.volume.folders != Folders::Dataset {
+        return Ok(Vec::new());
+    }
+    let folders = scope::folders(state.registry, &site.place.owner, &site.place.volume.name)?;
+    let top = site.place.path();
+    Ok(folders.iter().map(|(_, folder)| top.join(Path::new(&folder.place()))).collect())
+}
+
+fn mounted(site: &Site, mount: &Mount) -> Audited {
+    let point = mount.point.display();
+    let finding = Finding::error(
+        "nested_mount",
+        format!("quota scope {}", site.key()),
+        format!(
+            "{} ({}) is mounted at {point}: what is there is not counted",
+            mount.source, mount.filesystem
+        ),
+    )
+    .repair(format!("umount {}", crate::domain::name::shell_word(&point.to_string())));
+    by_hand(finding, Some(mount.point.clone()))
+}

@@ -1,0 +1,136 @@
+//! Subvolumes that are no folders, and qgroups that are no scopes.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::{plain, qgroup};
+use crate::domain::error::Result;
+use crate::domain::quota::Folders;
+use crate::host::btrfs::qgroups::Qgroups;
+use crate::host::btrfs::search::{Child, children};
+use crate::host::btrfs::{is_read_only, path_of_inode, subvolume_id};
+use crate::host::dir::Dir;
+use crate::quota::{Capacity, Escape, EscapeKind, ScopeAt};
+
+/// Level-1 qgroups below this number are an administrator's own: scopes are numbered from here on.
+const FIRST_ID: u64 = 10_000;
+/// What trials use; they clean up after themselves.
+const TRIALS: u64 = 4_000_000_000;
+
+pub(super) fn audit(volume: &Path, scopes: &[ScopeAt<'_>], found: &mut dyn FnMut(Escape)) -> Result<()> {
+    let dir = plain::open_volume(volume)?;
+    let known: HashSet<u64> = scopes.iter().filter_map(|scope| scope.kernel_id).collect();
+    for id in Qgroups::of(&dir)?.ids(1)? {
+        if (FIRST_ID..TRIALS).contains(&id) && !known.contains(&id) {
+            found(Escape {
+                kind: EscapeKind::Unaccounted,
+                path: volume.to_owned(),
+                scope: None,
+                id: Some(id),
+                message: format!(
+                    "the qgroup 1/{id} belongs to no scope of this volume; if no other volume is on this filesystem: \
+                     btrfs qgroup destroy 1/{id} {}",
+                    volume.display()
+                ),
+                mendable: false,
+            });
+        }
+    }
+    let mut seen = Tree::of(volume, &dir, scopes)?;
+    let top = subvolume_id(&dir)?;
+    seen.below(top, &PathBuf::new(), None, found)
+}
+
+/// How many qgroups and subvolumes there are. Nothing but the 48 bits of their ids bounds them.
+pub(super) fn capacities(dir: &Dir) -> Result<Vec<Capacity>> {
+    let qgroups = Qgroups::of(dir)?;
+    let count = |level| qgroups.ids(level).map(|ids| ids.len() as u64);
+    let most = Some(1 << 48);
+    Ok(vec![
+        Capacity { name: "qgroups", used: count(0)? + count(1)?, most },
+        Capacity { name: "quota scopes", used: count(1)?, most },
+    ])
+}
+
+struct Tree<'a> {
+    volume: &'a Path,
+    dir: &'a Dir,
+    /// The path of the volume in its subvolume.
+    prefix: PathBuf,
+    scopes: &'a [ScopeAt<'a>],
+    by_name: HashMap<&'a str, usize>,
+    members: Vec<HashSet<u64>>,
+}
+
+impl<'a> Tree<'a> {
+    fn of(volume: &'a Path, dir: &'a Dir, scopes: &'a [ScopeAt<'a>]) -> Result<Tree<'a>> {
+        let prefix = path_of_inode(dir, subvolume_id(dir)?, dir.stat_self()?.st_ino)?;
+        let qgroups = Qgroups::of(dir)?;
+        let members = scopes
+            .iter()
+            .map(|scope| Ok(qgroups.members(qgroup(scope)?)?.into_iter().collect()))
+            .collect::<Result<_>>()?;
+        let by_name = scopes.iter().enumerate().map(|(place, scope)| (scope.dir, place)).collect();
+        Ok(Tree { volume, dir, prefix: prefix.into(), scopes, by_name, members })
+    }
+
+    /// Looks at the subvolumes right inside of `id`, which is at `at` below the volume, and is a folder or a scope of
+    /// the scope `of`.
+    fn below(&mut self, id: u64, at: &Path, of: Option<usize>, found: &mut dyn FnMut(Escape)) -> Result<()> {
+        for child in children(self.dir, id)? {
+            // The path of a child of the volume's own subvolume begins at that subvolume's root.
+            let Some(path) = self.path(id, &child, at, of.is_none())? else { continue };
+            let scope = of.or_else(|| {
+                let first = path.components().next()?.as_os_str().to_str()?;
+                self.by_name.get(first).copied()
+            });
+            let Some(scope) = scope else { continue };
+            self.judge(scope, &child, &path, of.is_some(), found);
+            self.below(child.id, &path, Some(scope), found)?;
+        }
+        Ok(())
+    }
+
+    /// The path of a subvolume below the volume; `None` where it is outside, or its path is too long to be told.
+    fn path(&self, parent: u64, child: &Child, at: &Path, top: bool) -> Result<Option<PathBuf>> {
+        let Ok(holder) = path_of_inode(self.dir, parent, child.dir) else { return Ok(None) };
+        let path = Path::new(&holder).join(&child.name);
+        Ok(match top {
+            true => path.strip_prefix(&self.prefix).ok().map(Path::to_owned),
+            false => Some(at.join(path)),
+        })
+    }
+
+    fn judge(&self, scope: usize, child: &Child, path: &Path, nested: bool, found: &mut dyn FnMut(Escape)) {
+        let charged = self.members[scope].contains(&child.id);
+        let own = !nested && is_own(path, self.scopes[scope].folders);
+        if own && charged {
+            return;
+        }
+        let full = self.volume.join(path);
+        let kind = if charged { EscapeKind::NestedSubvolume } else { EscapeKind::NotCharged };
+        let read_only = Dir::open(&full).and_then(|dir| is_read_only(&dir)).unwrap_or(false);
+        let what = if read_only { "a read-only snapshot" } else { "a subvolume" };
+        let message = match (charged, own) {
+            (true, _) => format!(
+                "{what} that a tenant made; it is counted, but a snapshot of the folder leaves it out"
+            ),
+            (false, true) => "the folder's subvolume is not charged to its scope".to_owned(),
+            (false, false) => format!("{what} that a tenant made, and that is not charged to its scope"),
+        };
+        found(Escape { kind, path: full, scope: Some(scope), id: Some(child.id), message, mendable: false });
+    }
+}
+
+/// Whether this is where vfadm itself makes subvolumes: a folder, one in the trash or on its way, the scope itself.
+fn is_own(path: &Path, folders: Folders) -> bool {
+    let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
+    let hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
+    match (folders, parts.as_slice()) {
+        (Folders::Directory, [_]) => true,
+        (Folders::Directory, _) => false,
+        (_, [_, a, b, rest]) => hex(a, 2) && hex(b, 2) && hex(rest, 28),
+        (_, [_, ".trash" | ".staging", name]) => hex(name, 32),
+        _ => false,
+    }
+}

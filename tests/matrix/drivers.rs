@@ -1,0 +1,160 @@
+//! The drivers, and what the table expects of each.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::site::{LabUp, Site};
+use crate::support::{MIB, system};
+
+/// Where a driver's cases run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On this kernel.
+    Here,
+    /// In the guest of `tests/labs/guest`.
+    Guest,
+}
+
+/// What a case comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// It holds as described.
+    Holds,
+    /// The command that the case turns on is refused: exit code, and words of the message.
+    Refused(i32, &'static str),
+    /// The storage does it in its own way, which the case knows by this word.
+    Differs(&'static str),
+}
+
+/// A driver under test.
+pub struct Driver {
+    /// Its column.
+    pub name: &'static str,
+    pub place: Place,
+    /// The script that brings its storage up; without one a plain directory.
+    pub lab: Option<&'static str>,
+    /// True where each case gets a lab of its own, because numbers in the kernel are the filesystem's.
+    pub per_case: bool,
+    /// The options of `volume add`.
+    pub options: fn(&LabUp) -> String,
+    /// True where a volume is made as large as the limit.
+    pub sized: bool,
+    /// Makes a place for the volume of a case.
+    pub arrange: fn(&LabUp, &str) -> PathBuf,
+    /// What `quota show` says of it.
+    pub enforcement: &'static str,
+    /// The kernel's words to a tenant who writes past the limit; none where nothing stops it.
+    pub error: Option<&'static str>,
+    /// Bytes that may be written past a limit before it is noticed.
+    pub overshoot: u64,
+    /// Bytes that a scope without a folder may be charged.
+    pub empty: u64,
+    /// Gives alice's scope a limit of 32 MiB without vfadm.
+    pub tamper: fn(&Site<'_>),
+    /// Where a case does not hold as described.
+    pub exceptions: &'static [(&'static str, Expect)],
+}
+
+impl Driver {
+    /// The table's cell.
+    pub fn expect(&self, case: &str) -> Expect {
+        let found = self.exceptions.iter().find(|(name, _)| *name == case);
+        found.map_or(Expect::Holds, |(_, expect)| *expect)
+    }
+}
+
+const EDQUOT: Option<&str> = Some("Disk quota exceeded");
+const ENOSPC: Option<&str> = Some("No space left on device");
+
+const fn plain(name: &'static str) -> Driver {
+    Driver {
+        name,
+        place: Place::Here,
+        lab: Some(name),
+        per_case: false,
+        options: |_| String::new(),
+        sized: false,
+        arrange: directory,
+        enforcement: "kernel",
+        error: EDQUOT,
+        overshoot: 0,
+        empty: 0,
+        tamper: |_| {},
+        exceptions: &[],
+    }
+}
+
+/// A directory of the lab's filesystem.
+fn directory(lab: &LabUp, case: &str) -> PathBuf {
+    let path = lab.mount().join(case);
+    fs::create_dir(&path).expect("a directory for the volume");
+    path
+}
+
+fn id(site: &Site<'_>) -> u64 {
+    site.kernel_id().expect("the scope has a number")
+}
+
+fn btrfs_limit(site: &Site<'_>) {
+    let qgroup = format!("1/{}", id(site));
+    let limit = (32 * MIB).to_string();
+    system("/usr/bin/btrfs", &["qgroup", "limit", &limit, &qgroup, site.volume().to_str().unwrap()]);
+}
+
+const NO_LIMITS: Expect = Expect::Refused(8, "the driver 'none'");
+const ITS_SIZE: Expect = Expect::Refused(8, "is the size of its volume");
+
+/// All of them; each has to run.
+pub const DRIVERS: &[Driver] = &[
+    Driver { per_case: true, options: |_| "--quota btrfs".to_owned(), tamper: btrfs_limit, ..plain("btrfs") },
+    Driver {
+        lab: Some("btrfs"),
+        per_case: true,
+        options: |_| "--quota btrfs --folders directory".to_owned(),
+        tamper: btrfs_limit,
+        empty: 16 << 10,
+        ..plain("btrfs-directory")
+    },
+    Driver {
+        lab: None,
+        options: |_| "--quota dedicated --dedicated-to alice".to_owned(),
+        sized: true,
+        enforcement: "volume",
+        error: ENOSPC,
+        // What a new ext4 takes for itself.
+        empty: 8 << 20,
+        tamper: |site| {
+            system("/usr/bin/umount", &[site.volume().to_str().unwrap()]);
+        },
+        exceptions: &[
+            ("shrink_below_usage", Expect::Refused(8, "cannot shrink")),
+            ("unset", ITS_SIZE),
+            ("unlimited", ITS_SIZE),
+            ("two_scopes", Expect::Refused(5, "belongs to user/alice")),
+            ("out_of_band", Expect::Differs("unmounted")),
+        ],
+        ..plain("dedicated")
+    },
+    Driver {
+        lab: None,
+        options: |_| "--quota none".to_owned(),
+        enforcement: "none",
+        error: None,
+        exceptions: &[
+            ("stopped_write", NO_LIMITS),
+            ("grow_while_full", NO_LIMITS),
+            ("shrink_below_usage", NO_LIMITS),
+            ("unset", NO_LIMITS),
+            ("round_up", NO_LIMITS),
+            ("same_again", NO_LIMITS),
+            ("delete_while_full", NO_LIMITS),
+            ("out_of_band", NO_LIMITS),
+            ("two_scopes", NO_LIMITS),
+            ("sparse", NO_LIMITS),
+            ("nested", NO_LIMITS),
+            ("gone_without_a_trace", NO_LIMITS),
+            ("unused_scope", Expect::Differs("not counted")),
+        ],
+        ..plain("none")
+    },
+];
