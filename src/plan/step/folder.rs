@@ -1,0 +1,122 @@
+//! Folders, and the scopes that hold them.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use super::{Effects, ScopePlace, VolumeAt, remove_if_empty};
+use crate::domain::error::{Error, Result};
+use crate::host::dir::Dir;
+use crate::quota::{self, Removal};
+
+const SCOPE_MODE: u32 = 0o700;
+
+fn split(path: &Path) -> Result<(&Path, &OsStr)> {
+    path.parent()
+        .zip(path.file_name())
+        .ok_or_else(|| Error::storage(format!("{} is not a folder's path", path.display())))
+}
+
+pub(super) fn make_folder(scope: &ScopePlace, path: &Path, ids: (u32, u32), mode: u32) -> Result<()> {
+    let (parents, name) = split(path)?;
+    let top = scope.open()?;
+    let parent = top.ensure_path(parents, SCOPE_MODE)?;
+    scope.volume.driver().make_folder(&scope.at(), &parent, name)?;
+    let folder = parent.open_beneath(Path::new(name))?;
+    folder.set_mode(mode)?;
+    folder.set_owner(ids.0, ids.1)?;
+    sync_path(&top, parents)
+}
+
+/// Makes the entries of a directory, and of those above it up to `top`, durable.
+fn sync_path(top: &Dir, below: &Path) -> Result<()> {
+    let mut here = Some(below);
+    while let Some(path) = here {
+        if path.as_os_str().is_empty() {
+            top.sync()?;
+        } else {
+            top.open_beneath(path)?.sync()?;
+        }
+        here = path.parent();
+    }
+    Ok(())
+}
+
+pub(super) fn unmake_folder(scope: &ScopePlace, path: &Path) -> Result<()> {
+    let (parents, name) = split(path)?;
+    let Some(top) = open_if_there(scope)? else { return Ok(()) };
+    if let Ok(parent) = top.open_beneath(parents) {
+        scope.volume.driver().remove_empty_folder(&scope.at(), &parent, name)?;
+    }
+    prune_parents(&top, parents)
+}
+
+fn open_if_there(scope: &ScopePlace) -> Result<Option<Dir>> {
+    let volume = scope.volume.open()?;
+    if volume.stat(&scope.dir)?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(scope.volume.driver().open_scope(&volume, &scope.at())?))
+}
+
+/// Removes empty directories from `below` upwards, not including the scope itself.
+fn prune_parents(top: &Dir, below: &Path) -> Result<()> {
+    let mut here = below;
+    while let Some((parents, name)) = here.parent().zip(here.file_name()) {
+        let parent = if parents.as_os_str().is_empty() { top.try_clone() } else { top.open_beneath(parents) };
+        if let Ok(parent) = parent {
+            remove_if_empty(&parent, name)?;
+        }
+        here = parents;
+    }
+    Ok(())
+}
+
+pub(super) fn move_folder(scope: &ScopePlace, from: &Path, to: &Path) -> Result<()> {
+    let ((from_parents, from_name), (to_parents, to_name)) = (split(from)?, split(to)?);
+    let top = scope.open()?;
+    let source = top.open_beneath(from_parents).ok();
+    let there = match &source {
+        Some(dir) => dir.stat(from_name)?.is_some(),
+        None => false,
+    };
+    // A move must work in a full scope too.
+    let driver = scope.volume.driver();
+    driver.despite_limit(&scope.at(), &mut || top.ensure_path(to_parents, SCOPE_MODE).map(|_| ()))?;
+    let target = top.open_beneath(to_parents)?;
+    match source {
+        Some(source) if there => {
+            driver.move_folder(&scope.at(), (&source, from_name), (&target, to_name))?;
+            sync_path(&top, to_parents)?;
+            source.sync()?;
+        }
+        _ if target.stat(to_name)?.is_some() => {}
+        _ => {
+            return Err(Error::storage(format!("{} is missing", scope.path().join(from).display()))
+                .hint("the registry has the folder, the storage does not: look with 'vfadm volume check'"));
+        }
+    }
+    prune_parents(&top, from_parents)
+}
+
+pub(super) fn remove_scope(scope: &ScopePlace, effects: &mut Effects) -> Result<()> {
+    let volume = scope.volume.open()?;
+    let removal = scope.volume.driver().remove_scope(&scope.at())?;
+    volume.sync()?;
+    if let (Removal::Draining, Some(id)) = (removal, scope.kernel_id) {
+        effects.draining.push((scope.volume.name.clone(), id));
+    }
+    Ok(())
+}
+
+/// The directory of these scopes has gone; only their kernel objects may be left.
+pub(super) fn drain(volume: &VolumeAt, ids: &[u64], effects: &mut Effects) -> Result<()> {
+    volume.open()?;
+    for id in ids {
+        let scope =
+            quota::ScopeAt { volume: &volume.path, dir: "", kernel_id: Some(*id), folders: volume.folders };
+        if volume.driver().drain(&scope)? == Removal::Gone {
+            effects.drained.push((volume.name.clone(), *id));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! Volumes: their directory, their marker, a trial of their limits.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use super::{VolumeAt, owned_like, remove_if_empty};
+use crate::domain::error::{Error, Result};
+use crate::host::dir::Dir;
+use crate::host::error::errno_name;
+use crate::host::files;
+use crate::quota;
+use crate::registry::root::{MARKER, PRIVATE};
+
+const LAYOUT: (&str, &[u8]) = ("version.txt", b"3\n");
+
+pub(super) fn make_volume_dir(path: &Path) -> Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Error::usage(format!("{} cannot be a volume", path.display())));
+    };
+    let parent = Dir::open(parent)?;
+    if parent.make_dir(name, 0o755)? {
+        parent.open_dir(name)?.set_mode(0o755)?;
+        parent.sync()?;
+    }
+    Ok(())
+}
+
+pub(super) fn verify(volume: &VolumeAt) -> Result<()> {
+    let proof = quota::prove(&*volume.driver(), &volume.path)?;
+    if proof.enforced {
+        return Ok(());
+    }
+    let met = proof.errno.map_or("nothing stopped it".to_owned(), |n| format!("it got {}", errno_name(n)));
+    Err(Error::storage(format!(
+        "limits of the driver {} do not hold at {}: uid 65534 wrote {} bytes under a limit of {}, and {met}",
+        volume.storage.driver.name(),
+        volume.path.display(),
+        proof.written,
+        proof.limit
+    ))
+    .hint("--no-verify adds the volume all the same, --quota none without limits"))
+}
+
+pub(super) fn mark(volume: &VolumeAt, marker: &str, update: bool) -> Result<()> {
+    if update {
+        volume.open()?;
+    }
+    let dir = Dir::open(&volume.path)?;
+    if dir.stat(LAYOUT.0)?.is_none() {
+        files::replace(&dir, LAYOUT.0, LAYOUT.1, owned_like(&dir, 0o644)?)?;
+    }
+    dir.ensure_dir(PRIVATE, 0o700)?;
+    write_marker(&dir, marker)
+}
+
+pub(super) fn write_marker(dir: &Dir, marker: &str) -> Result<()> {
+    Ok(files::replace(dir, MARKER, marker.as_bytes(), owned_like(dir, 0o600)?)?)
+}
+
+pub(super) fn remove_marker(volume: &VolumeAt) -> Result<()> {
+    let dir = Dir::open(&volume.path)?;
+    if dir.stat(MARKER)?.is_none() {
+        return Ok(());
+    }
+    let dir = volume.open()?;
+    dir.remove_file(MARKER)?;
+    Ok(dir.sync()?)
+}
+
+pub(super) fn unmark(volume: &VolumeAt) -> Result<()> {
+    if !volume.path.exists() {
+        return Ok(());
+    }
+    let dir = Dir::open(&volume.path)?;
+    for name in [MARKER, LAYOUT.0] {
+        dir.remove_file(name)?;
+        dir.remove_file(files::draft_name(name))?;
+    }
+    remove_if_empty(&dir, OsStr::new(PRIVATE))
+}
