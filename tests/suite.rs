@@ -16,6 +16,7 @@ mod support;
 mod suite {
     mod consistency;
     mod crash;
+    mod dedicated;
     mod documents;
     mod dry_run;
     mod exit_codes;

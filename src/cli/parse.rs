@@ -31,6 +31,11 @@ pub fn volume(text: &str) -> Result<String, String> {
     name::thing("volume", text).map_err(told)
 }
 
+/// A size in bytes; `unlimited` is none.
+pub fn size(text: &str) -> Result<u64, String> {
+    limit(text)?.0.ok_or_else(|| "a size is needed here, such as 100g".to_owned())
+}
+
 /// A part of a hundred, with or without the sign: `90%`, `99.5`.
 pub fn percent(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text);

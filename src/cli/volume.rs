@@ -49,6 +49,18 @@ pub enum Volume {
         /// Give the whole volume to one owner
         #[arg(long, value_name = "OWNER", value_parser = parse::owner)]
         dedicated_to: Option<Owner>,
+        /// Mount this at PATH first: a device, an image file, host:/export
+        #[arg(long, value_name = "SOURCE")]
+        mount_source: Option<String>,
+        /// The type of that filesystem; of an image that is made: ext4 (default) or xfs
+        #[arg(long, value_name = "TYPE")]
+        mount_type: Option<String>,
+        /// Mount options, separated by commas
+        #[arg(long, value_name = "OPTIONS")]
+        mount_options: Option<String>,
+        /// Make an image of this size in the file of --mount-source (default: PATH.img), and mount it
+        #[arg(long, value_name = "SIZE", value_parser = parse::size)]
+        make_image: Option<u64>,
         /// The only host that can set limits, as 'uname -n' names it; elsewhere changes of limits are refused
         #[arg(long, value_name = "HOST", value_parser = parse::node)]
         quota_host: Option<String>,
@@ -73,6 +85,19 @@ pub enum Volume {
         /// Make it the volume that is meant where none is named
         #[arg(long, required = true)]
         default: bool,
+    },
+    /// Mount a volume that was added with --mount-source or --make-image
+    Mount {
+        /// Its name
+        #[arg(value_parser = parse::volume)]
+        volume: String,
+    },
+    /// Unmount it, unless a session uses it
+    #[command(visible_alias = "umount")]
+    Unmount {
+        /// Its name
+        #[arg(value_parser = parse::volume)]
+        volume: String,
     },
     /// Take a volume without folders out of the registry; what is on it stays
     #[command(visible_alias = "rm")]

@@ -22,6 +22,8 @@ impl App {
                 driver: driver_kind(arguments.quota),
                 folders: None,
                 dedicated_to: None,
+                mount: None,
+                make_image: None,
                 quota_host: None,
                 verify: false,
                 make_dir: true,

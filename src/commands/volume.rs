@@ -1,13 +1,16 @@
 //! `vfadm volume`.
 
+use std::path::Path;
+
 use anyhow::Result;
 use serde_json::Value;
 
 use super::App;
 use crate::cli::volume::{Driver, Folders, Volume};
-use crate::domain::error::Code;
+use crate::domain::error::{Code, Error};
 use crate::domain::finding::Finding;
 use crate::domain::quota::{self, DriverKind};
+use crate::domain::record::MountSource;
 use crate::ops::{self, change, volume};
 use crate::output::{Column, Kind};
 
@@ -39,13 +42,55 @@ pub(super) fn driver_kind(driver: Driver) -> Option<DriverKind> {
     }
 }
 
+/// What the mount options say together.
+fn mount(
+    path: &Path,
+    source: Option<String>,
+    kind: Option<String>,
+    options: Option<String>,
+    make_image: Option<u64>,
+) -> Result<Option<MountSource>> {
+    let source = match (source, make_image) {
+        (Some(source), _) => source,
+        (None, Some(_)) => format!("{}.img", path.display()),
+        (None, None) if kind.is_none() && options.is_none() => return Ok(None),
+        (None, None) => {
+            let error = Error::usage("--mount-type and --mount-options say how to mount, but not what");
+            return Err(error.hint("add --mount-source or --make-image").into());
+        }
+    };
+    let image = make_image.is_some();
+    let kind = kind.or_else(|| image.then(|| "ext4".to_owned()));
+    if image && !matches!(kind.as_deref(), Some("ext4" | "xfs")) {
+        return Err(Error::usage("an image is made with --mount-type ext4 or xfs").into());
+    }
+    if image && !Path::new(&source).is_absolute() {
+        return Err(Error::usage(format!("the path of an image has to be absolute: {source}")).into());
+    }
+    Ok(Some(MountSource { source, kind, options, image }))
+}
+
 impl App {
     pub(super) fn volume(&self, command: Volume) -> Result<u8> {
         match command {
-            Volume::Add { volume, path, quota, folders, dedicated_to, quota_host, no_verify } => {
+            Volume::Add {
+                volume,
+                path,
+                quota,
+                folders,
+                dedicated_to,
+                mount_source,
+                mount_type,
+                mount_options,
+                make_image,
+                quota_host,
+                no_verify,
+            } => {
+                let path = std::path::absolute(path)?;
+                let mount = mount(&path, mount_source, mount_type, mount_options, make_image)?;
                 let request = volume::Add {
                     name: volume,
-                    path: std::path::absolute(path)?,
+                    path,
                     driver: driver_kind(quota),
                     folders: folders.map(|f| match f {
                         Folders::Directory => quota::Folders::Directory,
@@ -54,7 +99,9 @@ impl App {
                     dedicated_to,
                     quota_host,
                     verify: !no_verify,
-                    make_dir: false,
+                    make_dir: mount.is_some(),
+                    mount,
+                    make_image,
                     yes: self.yes,
                     dry_run: self.ctx.dry_run,
                 };
@@ -80,6 +127,12 @@ impl App {
             }
             Volume::Set { volume, .. } => {
                 self.done(KIND, change(&self.ctx, |state| volume::set_default(state, &volume))?)
+            }
+            Volume::Mount { volume } => {
+                self.done(KIND, change(&self.ctx, |state| volume::mount(state, &volume))?)
+            }
+            Volume::Unmount { volume } => {
+                self.done(KIND, change(&self.ctx, |state| volume::unmount(state, &volume))?)
             }
             Volume::Remove { volume } => {
                 if !self.ctx.dry_run {

@@ -56,6 +56,22 @@ pub struct Settings {
     pub extra: Map<String, Value>,
 }
 
+/// What `vfadm volume mount` mounts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountSource {
+    /// A device, an image file, or what a network filesystem calls it: `filer:/export/alice`.
+    pub source: String,
+    /// The type of the filesystem; absent lets mount(8) find out.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Mount options, separated by commas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<String>,
+    /// True when vfadm made the image, and may grow it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub image: bool,
+}
+
 /// A mounted filesystem, or a plain directory, that holds folders.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Volume {
@@ -68,6 +84,9 @@ pub struct Volume {
     pub storage: Storage,
     /// What a folder is on it.
     pub folders: Folders,
+    /// How it is mounted, where vfadm does that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<MountSource>,
     /// The only owner, for a dedicated volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedicated_to: Option<super::owner::Owner>,

@@ -6,6 +6,7 @@ pub mod dir;
 pub mod entries;
 pub mod error;
 pub mod files;
+pub mod image;
 pub mod lock;
 pub mod mount;
 pub mod namespace;

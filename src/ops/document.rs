@@ -114,6 +114,7 @@ pub fn volume(registry: &Registry, name: &str, volume: &Volume) -> Value {
         "default": registry.settings.default_volume.as_deref() == Some(name),
         "dedicated_to": volume.dedicated_to,
         "quota_host": volume.storage.quota_host,
+        "mount": volume.mount,
         "allowed": allowed,
         "blocked_for": volume.blocked_for,
         "allowed_for": volume.allowed_for,

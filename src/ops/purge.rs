@@ -111,6 +111,10 @@ fn remove(site: &Site, folder: &VFolder, progress: &dyn Progress) -> Result<()> 
         .driver()
         .remove_folder(&site.place.at(), &trash, OsStr::new(&folder.digits()), progress)
         .map_err(|e| e.hint("run the same command again to go on with it"))?;
+    // The directories of its place were kept for a return from the trash.
+    if let Some(parents) = Path::new(&folder.home()).parent() {
+        plan::prune_parents(&scope, parents)?;
+    }
     Ok(trash.sync()?)
 }
 

@@ -10,7 +10,7 @@ use super::scope::{self, Site};
 use super::{State, document, resolve, sidecar};
 use crate::domain::error::{Error, Result};
 use crate::domain::owner::Owner;
-use crate::domain::quota::Enforcement;
+use crate::domain::quota::{DriverKind, Enforcement};
 use crate::domain::record::{LimitSource, Scope, Volume};
 use crate::domain::size::{self, Limit};
 use crate::plan::{Outcome, Plan, ScopePlace, Step, VolumeAt};
@@ -55,6 +55,11 @@ pub fn set(
 ) -> Result<Plan> {
     require_superadmin(state)?;
     let site = site(state, owner, volume)?;
+    if site.place.volume.storage.driver == DriverKind::Dedicated {
+        scope::require_within(&site, limit.0)?;
+        let volume = state.registry.require::<Volume>(&site.place.volume.name)?;
+        return super::volume::grow(&site, &volume, limit);
+    }
     let wanted = limit.0.map(|bytes| site.place.volume.driver().effective(bytes));
     scope::require_within(&site, wanted)?;
     let message = format!("the limit of {owner} on '{}' is {}", site.place.volume.name, Limit(wanted));
@@ -122,6 +127,11 @@ pub fn unset(state: &State<'_>, owner: &Owner, volume: Option<&str>) -> Result<P
     require_superadmin(state)?;
     let site = site(state, owner, volume)?;
     let name = &site.place.volume.name;
+    if site.place.volume.storage.driver == DriverKind::Dedicated {
+        return Err(Error::storage(format!(
+            "the limit of {owner} is the size of its volume '{name}', and cannot be unset"
+        )));
+    }
     let Some(record) = site.record.clone().filter(|r| r.source == LimitSource::Set) else {
         return Ok(Plan::unchanged(format!("no limit was set for {owner} on '{name}'")));
     };

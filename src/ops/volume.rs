@@ -3,6 +3,8 @@
 mod add;
 mod capacity;
 mod check;
+mod image;
+mod mount;
 
 use serde_json::Value;
 
@@ -14,6 +16,8 @@ use crate::registry::{Change, Registry};
 pub use add::{Add, add, add_and_note};
 pub use capacity::warnings;
 pub use check::check;
+pub use image::grow;
+pub use mount::{mount, unmount};
 
 /// The documents of all volumes.
 pub fn list(state: &State<'_>) -> Result<Vec<Value>> {

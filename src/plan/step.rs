@@ -2,16 +2,21 @@
 //! not run at all.
 
 mod folder;
+mod image;
 mod sidecar;
 mod volume;
+
+pub use folder::prune_parents;
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::volume::{ScopePlace, VolumeAt};
 use crate::domain::error::Result;
+use crate::domain::record::MountSource;
 use crate::domain::size::Limit;
 use crate::host::dir::Dir;
 use crate::host::files::Ownership;
@@ -25,6 +30,47 @@ pub enum Step {
     MakeVolumeDir {
         /// Its path.
         path: PathBuf,
+    },
+    /// Makes a filesystem in a file.
+    MakeImage {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// `ext4` or `xfs`.
+        kind: String,
+        /// The filesystem's id: the volume's.
+        id: Uuid,
+    },
+    /// Grows such a file and its filesystem, mounted as a volume.
+    GrowImage {
+        /// Which volume.
+        volume: VolumeAt,
+        /// The file.
+        path: PathBuf,
+        /// `ext4` or `xfs`.
+        kind: String,
+        /// The size that it is to have.
+        bytes: u64,
+    },
+    /// Mounts a filesystem.
+    Mount {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        source: MountSource,
+    },
+    /// Unmounts it.
+    Unmount {
+        /// Where.
+        path: PathBuf,
+        /// What.
+        source: MountSource,
+    },
+    /// Makes sure that what was mounted can be used as this volume.
+    Inspect {
+        /// Which volume.
+        volume: VolumeAt,
     },
     /// Switches limits on.
     EnableQuota {
@@ -140,6 +186,17 @@ impl Step {
     pub fn describe(&self) -> String {
         match self {
             Step::MakeVolumeDir { path } => format!("make the directory {}", path.display()),
+            Step::MakeImage { path, bytes, kind, .. } => {
+                format!("make an image of {} with {kind} in {}", Limit(Some(*bytes)), path.display())
+            }
+            Step::GrowImage { path, bytes, .. } => {
+                format!("grow the image {} and its filesystem to {}", path.display(), Limit(Some(*bytes)))
+            }
+            Step::Mount { path, source } => format!("mount {} at {}", source.source, path.display()),
+            Step::Unmount { path, .. } => format!("unmount {}", path.display()),
+            Step::Inspect { volume } => {
+                format!("look whether {} can be the volume '{}'", volume.path.display(), volume.name)
+            }
             Step::EnableQuota { what, .. } => what.clone(),
             Step::Verify { volume } => {
                 format!("try whether a limit at {} stops a write of uid 65534", volume.path.display())
@@ -184,6 +241,11 @@ impl Step {
     pub fn run(&self, effects: &mut Effects) -> Result<()> {
         match self {
             Step::MakeVolumeDir { path } => volume::make_volume_dir(path),
+            Step::MakeImage { path, bytes, kind, id } => image::make(path, *bytes, kind, *id),
+            Step::GrowImage { volume, path, kind, bytes } => image::grow(volume, path, kind, *bytes),
+            Step::Mount { path, source } => image::mount(path, source),
+            Step::Unmount { path, source } => image::unmount(path, source),
+            Step::Inspect { volume } => image::inspect(volume),
             Step::EnableQuota { volume, .. } => volume.driver().enable(&volume.path),
             Step::Verify { volume } => volume::verify(volume),
             Step::Mark { volume, marker, update } => volume::mark(volume, marker, *update),
@@ -218,6 +280,11 @@ impl Step {
                     None => Ok(()),
                 }
             }
+            Step::MakeImage { path, id, .. } => image::unmake(path, *id),
+            Step::Mount { path, source } => image::unmount(path, source),
+            Step::Unmount { path, source } => image::mount(path, source),
+            // A filesystem that is larger than asked does no harm, and cannot be made smaller.
+            Step::GrowImage { .. } | Step::Inspect { .. } => Ok(()),
             // Quotas without limits do no harm.
             Step::EnableQuota { .. } | Step::Verify { .. } | Step::Drain { .. } => Ok(()),
             Step::Mark { update: true, .. } => Ok(()),

@@ -65,7 +65,10 @@ impl QuotaDriver for Dedicated {
     }
 
     fn prepare_scope(&self, scope: &ScopeAt<'_>) -> Result<()> {
-        Ok(plain::prepare_scope(&plain::open_volume(scope.volume)?, scope.dir)?)
+        let volume = plain::open_volume(scope.volume)?;
+        plain::prepare_scope(&volume, scope.dir)?;
+        // Made while there is room for it: a folder of a full volume can go to the trash.
+        Ok(volume.open_dir(scope.dir)?.ensure_dir(".trash", plain::SCOPE_MODE).map(drop)?)
     }
 
     fn remove_scope(&self, scope: &ScopeAt<'_>) -> Result<Removal> {

@@ -38,6 +38,11 @@ impl Image {
         image
     }
 
+    /// The image's file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Mounts it (again). Two tests that pick the same free loop device meet in EBUSY: one of them tries again.
     pub fn attach(&self) {
         let (file, mount) = (self.file.to_str().unwrap(), self.mount.to_str().unwrap());

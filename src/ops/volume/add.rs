@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use super::image;
 use crate::domain::error::{Error, Result};
 use crate::domain::name;
 use crate::domain::owner::Owner;
 use crate::domain::quota::{DriverKind, Folders, Storage};
-use crate::domain::record::Volume;
+use crate::domain::record::{MountSource, Volume};
 use crate::host::dir::Dir;
 use crate::ops::{self, Context, Done, State, document, node, resolve, sidecar};
 use crate::plan::{Outcome, Plan, Step, VolumeAt};
@@ -31,7 +32,11 @@ pub struct Add {
     pub dedicated_to: Option<Owner>,
     /// The only host that can set limits.
     pub quota_host: Option<String>,
-    /// Make the directory, if there is none (`init`).
+    /// What to mount there first.
+    pub mount: Option<MountSource>,
+    /// Make an image of this size, in the file that `mount` names.
+    pub make_image: Option<u64>,
+    /// Make the directory, if there is none.
     pub make_dir: bool,
     /// Switch quotas on although that cannot be taken back.
     pub yes: bool,
@@ -67,11 +72,16 @@ pub fn add(state: &State<'_>, request: &Add) -> Result<Plan> {
     let path = place(request, &mut plan)?;
     let exists = plan.steps.is_empty();
     require_apart(registry, &path)?;
-    if exists {
+    if exists && request.mount.is_none() {
         require_unmarked(&path)?;
     }
     if let Some(owner) = &request.dedicated_to {
         resolve::owner(registry, owner)?;
+    }
+    if request.mount.is_some() && request.driver.is_none() && request.dedicated_to.is_none() {
+        return Err(
+            Error::usage("what is not mounted yet cannot be tried").hint("name the driver with --quota")
+        );
     }
     let probed = if exists { path.clone() } else { path.parent().unwrap_or(&path).to_owned() };
     let storage = Storage { quota_host: request.quota_host.clone(), ..choose(request, &probed, &mut plan)? };
@@ -89,6 +99,7 @@ pub fn add(state: &State<'_>, request: &Add) -> Result<Plan> {
         path: utf8(&path)?,
         storage,
         folders,
+        mount: request.mount.clone(),
         dedicated_to: request.dedicated_to.clone(),
         blocked: Vec::new(),
         blocked_for: Default::default(),
@@ -97,7 +108,10 @@ pub fn add(state: &State<'_>, request: &Add) -> Result<Plan> {
         extra: Default::default(),
     };
     let at = VolumeAt::new(registry.header.registry, &volume_name, &volume);
-    enable(&*driver, &at, &probed, request.yes, &mut plan)?;
+    match &request.mount {
+        Some(source) => mount(request, source, &at, &mut plan)?,
+        None => enable(&*driver, &at, &probed, request.yes, &mut plan)?,
+    }
     // A driver that was found by trying has been tried.
     let untried = request.driver.is_some() && driver.kind().limits_scopes();
     if request.verify && untried && !node::is_verified(state.root, driver.kind())? {
@@ -218,6 +232,23 @@ fn detect(request: &Add, path: &Path, plan: &mut Plan) -> Result<DriverKind> {
         plan.warnings.extend(detected.passed_over.iter().map(|why| format!("no limits can be set: {why}")));
     }
     Ok(detected.kind)
+}
+
+/// Makes the image, if one is to be made, and mounts it; what is there can be looked at only then.
+fn mount(request: &Add, source: &MountSource, at: &VolumeAt, plan: &mut Plan) -> Result<()> {
+    let file = Path::new(&source.source);
+    if let Some(bytes) = request.make_image {
+        if file.exists() {
+            return Err(Error::conflict(format!("{} exists already", file.display()))
+                .hint("name another file with --mount-source, or leave --make-image out to mount this one"));
+        }
+        image::require_room(file, bytes)?;
+        let kind = source.kind.clone().unwrap_or_default();
+        plan.steps.push(Step::MakeImage { path: file.to_owned(), bytes, kind, id: at.id });
+    }
+    plan.steps.push(Step::Mount { path: at.path.clone(), source: source.clone() });
+    plan.steps.push(Step::Inspect { volume: at.clone() });
+    Ok(())
 }
 
 fn enable(driver: &dyn QuotaDriver, at: &VolumeAt, probed: &Path, yes: bool, plan: &mut Plan) -> Result<()> {

@@ -59,7 +59,7 @@ fn open_if_there(scope: &ScopePlace) -> Result<Option<Dir>> {
 }
 
 /// Removes empty directories from `below` upwards, not including the scope itself.
-fn prune_parents(top: &Dir, below: &Path) -> Result<()> {
+pub fn prune_parents(top: &Dir, below: &Path) -> Result<()> {
     let mut here = below;
     while let Some((parents, name)) = here.parent().zip(here.file_name()) {
         let parent = if parents.as_os_str().is_empty() { top.try_clone() } else { top.open_beneath(parents) };
@@ -71,6 +71,7 @@ fn prune_parents(top: &Dir, below: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The directories above the old place stay, so that a folder comes back from the trash of a full scope.
 pub(super) fn move_folder(scope: &ScopePlace, from: &Path, to: &Path) -> Result<()> {
     let ((from_parents, from_name), (to_parents, to_name)) = (split(from)?, split(to)?);
     let top = scope.open()?;
@@ -95,7 +96,7 @@ pub(super) fn move_folder(scope: &ScopePlace, from: &Path, to: &Path) -> Result<
                 .hint("the registry has the folder, the storage does not: look with 'vfadm volume check'"));
         }
     }
-    prune_parents(&top, from_parents)
+    Ok(())
 }
 
 pub(super) fn remove_scope(scope: &ScopePlace, effects: &mut Effects) -> Result<()> {
