@@ -13,6 +13,8 @@ use crate::domain::size::Limit;
 pub enum Driver {
     /// Find out by trying
     Auto,
+    /// ZFS datasets
+    Zfs,
     /// btrfs qgroups
     Btrfs,
     /// The whole volume belongs to one owner; its size is the limit

@@ -36,6 +36,7 @@ const FINDING_COLUMNS: [Column; 4] = [
 pub(super) fn driver_kind(driver: Driver) -> Option<DriverKind> {
     match driver {
         Driver::Auto => None,
+        Driver::Zfs => Some(DriverKind::Zfs),
         Driver::Btrfs => Some(DriverKind::Btrfs),
         Driver::Dedicated => Some(DriverKind::Dedicated),
         Driver::None => Some(DriverKind::None),

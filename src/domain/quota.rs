@@ -58,6 +58,8 @@ impl Folders {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DriverKind {
+    /// ZFS datasets.
+    Zfs,
     /// btrfs qgroups.
     Btrfs,
     /// The whole volume belongs to one owner.
@@ -92,6 +94,7 @@ impl DriverKind {
     /// The word on the command line and in the registry.
     pub fn name(self) -> &'static str {
         match self {
+            DriverKind::Zfs => "zfs",
             DriverKind::Btrfs => "btrfs",
             DriverKind::Dedicated => "dedicated",
             DriverKind::None => "none",

@@ -177,8 +177,21 @@ impl Dir {
     /// (`EEXIST`).
     pub fn rename(&self, name: impl AsRef<OsStr>, to: &Dir, to_name: impl AsRef<OsStr>) -> Result<()> {
         let (name, to_name) = (name.as_ref(), to_name.as_ref());
-        nix::fcntl::renameat2(&self.fd, name, &to.fd, to_name, nix::fcntl::RenameFlags::RENAME_NOREPLACE)
-            .map_err(|e| Error::path("move", self.join(name), e))
+        let flags = nix::fcntl::RenameFlags::RENAME_NOREPLACE;
+        match nix::fcntl::renameat2(&self.fd, name, &to.fd, to_name, flags) {
+            Err(nix::errno::Errno::EINVAL) => self.rename_after_looking(name, to, to_name),
+            other => other.map_err(|e| Error::path("move", self.join(name), e)),
+        }
+    }
+
+    /// ZFS before 2.2, NFS and many FUSE filesystems know no flags. Both directories are vfadm's own, and its lock is
+    /// held: nobody makes the target between the look and the move.
+    fn rename_after_looking(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+        let failed = |e| Error::path("move", self.join(name), e);
+        if to.stat(to_name)?.is_some() {
+            return Err(failed(nix::errno::Errno::EEXIST));
+        }
+        nix::fcntl::renameat(&self.fd, name, &to.fd, to_name).map_err(failed)
     }
 
     /// Removes an entry that is not a directory; `false` when there was none.

@@ -116,7 +116,7 @@ fn parse_mount(line: &[u8]) -> Option<Mount> {
         point: unescape(fields.get(4)?),
         options: text(fields.get(5)?),
         filesystem: text(fields.get(dash + 1)?),
-        source: text(fields.get(dash + 2)?),
+        source: unescape(fields.get(dash + 2)?).to_string_lossy().into_owned(),
     })
 }
 

@@ -105,6 +105,12 @@ fn apply(
             return Err(Error::conflict(format!("{}: {figures}", site.key()))
                 .hint("leave --no-shrink out to set it all the same: nothing more can be written then"));
         }
+        if site.place.volume.driver().refuses_below_usage() {
+            return Err(Error::storage(format!("{}: {figures}", site.key()))
+                .hint("this storage takes no limit below what is used: remove something first")
+                .detail("used_bytes", used)
+                .detail("limit_bytes", limit));
+        }
         plan.warnings.push(format!(
             "{figures}: {} can write nothing more until it has removed some",
             site.place.owner

@@ -32,6 +32,8 @@ pub enum EscapeKind {
     NotCharged,
     /// The storage holds a number, or a limit, that no scope has.
     Unaccounted,
+    /// The storage's limit is above the scope's for want of room, or since a command was cut off.
+    RaisedLimit,
     /// A directory inside a scope has a limit of its own.
     NestedLimit,
 }
@@ -45,6 +47,7 @@ impl EscapeKind {
             EscapeKind::NestedSubvolume => "nested_subvolume",
             EscapeKind::NotCharged => "not_charged",
             EscapeKind::Unaccounted => "unaccounted",
+            EscapeKind::RaisedLimit => "raised_limit",
             EscapeKind::NestedLimit => "nested_limit",
         }
     }

@@ -136,6 +136,10 @@ impl QuotaDriver for Elsewhere {
         Err(self.refusal())
     }
 
+    fn refuses_below_usage(&self) -> bool {
+        self.driver.refuses_below_usage()
+    }
+
     fn usage_lags(&self) -> bool {
         self.driver.usage_lags()
     }

@@ -9,6 +9,7 @@ mod none;
 mod plain;
 #[cfg(test)]
 mod testing;
+mod zfs;
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -26,6 +27,7 @@ pub use dedicated::Dedicated;
 pub use detect::{Detected, Proof, detect, prove};
 use elsewhere::Elsewhere;
 pub use none::NoLimits;
+pub use zfs::Zfs;
 
 /// One quota scope as a driver sees it.
 #[derive(Clone, Copy, Debug)]
@@ -177,6 +179,11 @@ pub trait QuotaDriver: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// True where the storage takes no limit below what is used.
+    fn refuses_below_usage(&self) -> bool {
+        false
+    }
+
     /// True where what was written shows in [`Reading::used`] only after a while.
     fn usage_lags(&self) -> bool {
         false
@@ -190,11 +197,12 @@ pub trait QuotaDriver: Send + Sync {
 }
 
 /// The kinds that are tried where the administrator named none, in this order.
-pub const CANDIDATES: [DriverKind; 1] = [DriverKind::Btrfs];
+pub const CANDIDATES: [DriverKind; 2] = [DriverKind::Zfs, DriverKind::Btrfs];
 
 /// The driver of a volume, as it acts on this host.
 pub fn driver(storage: &Storage) -> Box<dyn QuotaDriver> {
     let driver: Box<dyn QuotaDriver> = match storage.driver {
+        DriverKind::Zfs => Box::new(Zfs),
         DriverKind::Btrfs => Box::new(Btrfs),
         DriverKind::Dedicated => Box::new(Dedicated),
         DriverKind::None => Box::new(NoLimits),

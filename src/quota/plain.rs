@@ -27,6 +27,11 @@ pub(super) fn remove_scope(volume: &Dir, scope: &str) -> host::Result<()> {
     remove_empty(volume, OsStr::new(scope), SCOPE_DEPTH)
 }
 
+/// Removes an entry that is, or holds nothing but, empty directories.
+pub(super) fn remove_empty_tree(parent: &Dir, name: &OsStr) -> host::Result<()> {
+    remove_empty(parent, name, SCOPE_DEPTH)
+}
+
 fn remove_empty(parent: &Dir, name: &OsStr, depth: u32) -> host::Result<()> {
     match parent.remove_dir(name) {
         Err(e) if e.errno() == Some(libc::ENOTEMPTY) && depth > 0 => {}

@@ -116,6 +116,26 @@ pub const DRIVERS: &[Driver] = &[
         ..plain("btrfs-directory")
     },
     Driver {
+        options: |_| "--quota zfs".to_owned(),
+        arrange: |lab, case| {
+            let mount = lab.mount();
+            let pool = system("/usr/bin/findmnt", &["-no", "SOURCE", mount.to_str().unwrap()]);
+            system("/usr/sbin/zfs", &["create", &format!("{}/{case}", pool.trim())]);
+            mount.join(case)
+        },
+        // What is in flight when the quota is reached.
+        overshoot: MIB,
+        // What a new dataset takes.
+        empty: 256 << 10,
+        tamper: |site| {
+            let scope = site.scope_dir();
+            let dataset = system("/usr/bin/findmnt", &["-no", "SOURCE", scope.to_str().unwrap()]);
+            system("/usr/sbin/zfs", &["set", "quota=32M", dataset.trim()]);
+        },
+        exceptions: &[("shrink_below_usage", Expect::Refused(8, "are used, more than"))],
+        ..plain("zfs")
+    },
+    Driver {
         // Growing a mounted ext4 wants a capability that root in a container lacks.
         place: Place::Guest,
         lab: None,

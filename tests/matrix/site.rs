@@ -61,7 +61,22 @@ impl LabUp {
 
 impl Drop for LabUp {
     fn drop(&mut self) {
+        unmount_below(self.dir.path());
         self.script("down");
+    }
+}
+
+/// Unmounts what cases left mounted, the innermost first.
+fn unmount_below(dir: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("a mount table");
+    let mut points: Vec<&str> = mounts.lines().filter_map(|line| line.split(' ').nth(4)).collect();
+    points.retain(|point| Path::new(point).starts_with(dir) && Path::new(point) != dir.join("mnt"));
+    points.sort_by_key(|point| std::cmp::Reverse(point.len()));
+    for point in points {
+        let out = Command::new("/usr/bin/umount").arg(point).output();
+        if !out.is_ok_and(|out| out.status.success()) {
+            let _ = Command::new("/usr/bin/umount").arg("-l").arg(point).output();
+        }
     }
 }
 

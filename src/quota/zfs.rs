@@ -1,0 +1,303 @@
+//! ZFS: a volume is a dataset, each scope a child of it with its own `quota`.
+//!
+//! As tried on zfs-fuse 0.7 and written in zfsprops(7):
+//! * `quota` bounds the dataset with all that is below it, root included. A write past it gets `EDQUOT`; it may overshoot
+//!   by what is in flight.
+//! * A quota below what is used is refused.
+//! * `used` follows a write within seconds (at the end of the transaction group), so usage lags.
+//! * In a full dataset root cannot make or rename an entry either; removing works ([`room`]).
+//! * What is not mounted leaves an empty directory behind, and is not seen by who writes there.
+
+mod room;
+mod tool;
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use nix::libc;
+
+use super::plain;
+use super::{Capacity, Escape, EscapeKind, QuotaDriver, Readiness, Reading, Removal, ScopeAt};
+use crate::domain::error::{Error, Result};
+use crate::domain::quota::{DriverKind, Enforcement, Folders};
+use crate::domain::size;
+use crate::host::dir::Dir;
+use crate::host::process::{Mount, own_mounts};
+use crate::host::{self, Error as HostError};
+use crate::tree::Progress;
+use crate::tree::remove::{RemoveOptions, remove};
+use tool::Properties;
+
+/// The driver of ZFS datasets, on OpenZFS and on zfs-fuse.
+pub struct Zfs;
+
+/// What mount tables call it: OpenZFS, and zfs-fuse.
+const TYPES: [&str; 2] = ["zfs", "fuse.zfs"];
+
+fn mount_at(mounts: &[Mount], path: &Path) -> Option<Mount> {
+    mounts.iter().rfind(|m| m.point == path).cloned()
+}
+
+/// The dataset that is mounted at a path, without links.
+fn dataset_at(path: &Path) -> Result<Option<String>> {
+    Ok(mount_at(&own_mounts()?, path).filter(|m| TYPES.contains(&m.filesystem.as_str())).map(|m| m.source))
+}
+
+fn volume_dataset(volume: &Path) -> Result<String> {
+    dataset_at(volume)?.ok_or_else(|| {
+        Error::storage(format!("no ZFS dataset is mounted at {}", volume.display())).hint("zfs mount -a")
+    })
+}
+
+fn scope_dataset(scope: &ScopeAt<'_>) -> Result<String> {
+    Ok(format!("{}/{}", volume_dataset(scope.volume)?, scope.dir))
+}
+
+impl QuotaDriver for Zfs {
+    fn kind(&self) -> DriverKind {
+        DriverKind::Zfs
+    }
+
+    fn default_folders(&self) -> Folders {
+        Folders::Directory
+    }
+
+    fn inspect(&self, volume: &Path) -> Result<Readiness> {
+        let path = volume.canonicalize().map_err(|e| HostError::path("resolve", volume, e))?;
+        let mounts = own_mounts()?;
+        let holder = host::process::mount_of(&mounts, &path).cloned();
+        let Some(holder) = holder.filter(|m| TYPES.contains(&m.filesystem.as_str())) else {
+            return Ok(Readiness::Unable {
+                reason: format!("{} is not on ZFS", volume.display()),
+                remedy: "give the mount point of a ZFS dataset, or another quota driver".to_owned(),
+            });
+        };
+        if holder.point != path {
+            return Ok(Readiness::Unable {
+                reason: format!(
+                    "{} is a directory of the dataset {}, not a dataset of its own",
+                    volume.display(),
+                    holder.source
+                ),
+                remedy: format!(
+                    "zfs create -o mountpoint={} {}/NAME, with another path or an empty one",
+                    volume.display(),
+                    holder.source
+                ),
+            });
+        }
+        if host::program::find(tool::NAME).is_none() {
+            return Ok(Readiness::Unable {
+                reason: "the program zfs is not installed".to_owned(),
+                remedy: "apt install zfsutils-linux; where ZFS is on another host, name it with --quota-host"
+                    .to_owned(),
+            });
+        }
+        Ok(Readiness::Ready)
+    }
+
+    fn enable(&self, _volume: &Path) -> Result<()> {
+        Ok(())
+    }
+
+    fn enforcement(&self, _volume: &Path) -> Result<(Enforcement, Option<String>)> {
+        Ok((Enforcement::Kernel, None))
+    }
+
+    fn kernel_id_is_free(&self, _volume: &Path, _id: u64) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn open_scope(&self, volume: &Dir, scope: &ScopeAt<'_>) -> Result<Dir> {
+        let path = volume.join(scope.dir);
+        let dataset = scope_dataset(scope)?;
+        let dir = volume.open_dir(scope.dir)?;
+        if dir.stat_self()?.st_dev != volume.stat_self()?.st_dev
+            && dataset_at(&path)?.as_ref() == Some(&dataset)
+        {
+            return Ok(dir);
+        }
+        Err(Error::storage(format!("the dataset {dataset} is not mounted at {}", path.display()))
+            .hint(format!("zfs mount {dataset}")))
+    }
+
+    fn prepare_scope(&self, scope: &ScopeAt<'_>) -> Result<()> {
+        let volume = plain::open_volume(scope.volume)?;
+        let (parent, dataset) = (volume_dataset(scope.volume)?, scope_dataset(scope)?);
+        let point = scope.volume.join(scope.dir);
+        if dataset_at(&point)?.as_ref() != Some(&dataset) {
+            if volume.stat(scope.dir)?.is_some() && !volume.open_dir(scope.dir)?.is_empty()? {
+                return Err(Error::storage(format!(
+                    "{} is not empty, and the dataset {dataset} is not mounted there",
+                    point.display()
+                )));
+            }
+            if tool::get(&dataset, &["type"])?.is_some() {
+                tool::change("mount", &[&dataset])?;
+            } else if tool::require(&parent, "mountpoint")? == scope.volume.to_string_lossy() {
+                tool::change("create", &[&dataset])?;
+            } else {
+                // A legacy mount point would be inherited, and nobody would mount it.
+                tool::change("create", &["-o", &format!("mountpoint={}", point.display()), &dataset])?;
+            }
+        }
+        self.open_scope(&volume, scope)?.set_mode(plain::SCOPE_MODE)?;
+        Ok(())
+    }
+
+    fn remove_scope(&self, scope: &ScopeAt<'_>) -> Result<Removal> {
+        let volume = plain::open_volume(scope.volume)?;
+        let dataset = scope_dataset(scope)?;
+        if let Ok(dir) = self.open_scope(&volume, scope) {
+            for name in dir.names()? {
+                plain::remove_empty_tree(&dir, &name)?;
+            }
+        }
+        if tool::get(&dataset, &["type"])?.is_some() {
+            tool::destroy(&dataset)?;
+        }
+        volume.remove_dir(scope.dir)?;
+        Ok(Removal::Gone)
+    }
+
+    /// A quota of 0 would be none.
+    fn effective(&self, bytes: u64) -> u64 {
+        bytes.max(1)
+    }
+
+    fn refuses_below_usage(&self) -> bool {
+        true
+    }
+
+    fn usage_lags(&self) -> bool {
+        true
+    }
+
+    fn set_limit(&self, scope: &ScopeAt<'_>, limit: Option<u64>) -> Result<()> {
+        let dataset = scope_dataset(scope)?;
+        let value = limit.map_or("none".to_owned(), |bytes| bytes.to_string());
+        let set = tool::change("set", &[&format!("quota={value}"), &dataset]);
+        if let (Err(error), Some(bytes)) = (&set, limit)
+            && tool::is_too_small(&error.message)
+        {
+            let used = tool::used(&dataset)?;
+            return Err(Error::storage(format!(
+                "ZFS refuses a limit of {} for {dataset}: {} are used",
+                size::human(bytes),
+                size::human(used)
+            ))
+            .detail("used_bytes", used)
+            .detail("limit_bytes", bytes));
+        }
+        set?;
+        room::forget(&dataset)
+    }
+
+    fn read(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Reading>> {
+        let parent = volume_dataset(volume)?;
+        let found = match scopes {
+            [] => return Ok(Vec::new()),
+            [only] => tool::get(&format!("{parent}/{}", only.dir), &tool::LIMITS)?.unwrap_or_default(),
+            _ => tool::get_children(&parent, &tool::LIMITS)?,
+        };
+        let reading = |scope: &ScopeAt<'_>| match found.of(&format!("{parent}/{}", scope.dir)) {
+            None => Reading { used: None, limit: None },
+            Some(properties) => properties.reading(),
+        };
+        Ok(scopes.iter().map(reading).collect())
+    }
+
+    fn make_folder(&self, scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
+        self.despite_limit(scope, &mut || plain::make_folder(parent, name))
+    }
+
+    fn remove_empty_folder(&self, _scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
+        Ok(plain::remove_empty_folder(parent, name)?)
+    }
+
+    fn remove_folder(
+        &self,
+        _scope: &ScopeAt<'_>,
+        parent: &Dir,
+        name: &OsStr,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        Ok(remove(parent, name, &RemoveOptions { subvolume: None, threads: 0 }, progress).map(drop)?)
+    }
+
+    fn audit(&self, volume: &Path, scopes: &[ScopeAt<'_>], found: &mut dyn FnMut(Escape)) -> Result<()> {
+        let parent = volume_dataset(volume)?;
+        let all = tool::get_below(&parent, &tool::LIMITS)?;
+        for (dataset, properties) in all.iter() {
+            let Some(below) = dataset.strip_prefix(&format!("{parent}/")) else { continue };
+            let (first, rest) = below.split_once('/').map_or((below, None), |(a, b)| (a, Some(b)));
+            let scope = scopes.iter().position(|scope| scope.dir == first);
+            if let Some(escape) = judge(volume, dataset, first, rest, scope, properties) {
+                found(escape);
+            }
+        }
+        Ok(())
+    }
+
+    fn mend(&self, volume: &Path, scopes: &[ScopeAt<'_>], escape: &Escape) -> Result<()> {
+        match escape.scope.and_then(|place| scopes.get(place)) {
+            Some(scope) if escape.kind == EscapeKind::RaisedLimit => {
+                room::restore(&format!("{}/{}", volume_dataset(volume)?, scope.dir))
+            }
+            _ => Err(Error::storage(format!("{} cannot be mended by vfadm", escape.path.display()))),
+        }
+    }
+
+    fn capacities(&self, volume: &Path) -> Result<Vec<Capacity>> {
+        let dataset = volume_dataset(volume)?;
+        let pool = dataset.split('/').next().unwrap_or(&dataset).to_owned();
+        let used = tool::get_below(&pool, &["type"])?.len() as u64;
+        Ok(vec![Capacity { name: "datasets", used, most: None }])
+    }
+
+    fn despite_limit(&self, scope: &ScopeAt<'_>, call: &mut dyn FnMut() -> host::Result<()>) -> Result<()> {
+        match call() {
+            Err(e) if e.errno() == Some(libc::EDQUOT) => room::with(&scope_dataset(scope)?, call),
+            other => Ok(other?),
+        }
+    }
+}
+
+/// What an audit says of a dataset below the volume's.
+fn judge(
+    volume: &Path,
+    dataset: &str,
+    first: &str,
+    rest: Option<&str>,
+    scope: Option<usize>,
+    properties: &Properties,
+) -> Option<Escape> {
+    let escape = |kind, message: String, mendable| Escape {
+        kind,
+        path: volume.join(first),
+        scope,
+        id: None,
+        message,
+        mendable,
+    };
+    match (scope, rest) {
+        (Some(_), None) if properties.is_raised() => Some(escape(
+            EscapeKind::RaisedLimit,
+            format!("the quota of {dataset} is above the limit, because more than the limit was used"),
+            true,
+        )),
+        (Some(_), None) => None,
+        (Some(_), Some(_)) => Some(escape(
+            EscapeKind::NestedSubvolume,
+            format!("the dataset {dataset} lies inside the scope; it is counted, but is no vfolder"),
+            false,
+        )),
+        (None, None) if first.len() == 32 && first.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Some(escape(EscapeKind::Unaccounted, format!("the dataset {dataset} belongs to no scope"), false))
+        }
+        (None, _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! The program `zfs`, and what it prints.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::domain::error::{Error, Result};
+use crate::host::program::{Program, Said};
+use crate::quota::Reading;
+
+/// The program.
+pub(super) const NAME: &str = "zfs";
+/// What a limit consists of; the last is vfadm's own.
+pub(super) const LIMITS: [&str; 3] = ["used", "quota", PARKED];
+/// The true limit of a dataset whose quota had to be raised.
+pub(super) const PARKED: &str = "vfadm:limit";
+
+/// A pool that is being repaired may take its time; one whose daemon has gone never answers.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Three lines for each of a million datasets.
+const MOST: u64 = 1 << 30;
+
+/// Properties of one dataset, as `zfs get -p` prints them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Properties(BTreeMap<String, String>);
+
+impl Properties {
+    /// A number; `-` and `none` are not.
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        self.0.get(name)?.parse().ok()
+    }
+
+    /// The limit that was parked is the true one.
+    pub(super) fn reading(&self) -> Reading {
+        let quota = self.number("quota").filter(|quota| *quota > 0);
+        Reading { used: self.number("used"), limit: self.number(PARKED).or(quota) }
+    }
+
+    /// True while the quota is above the limit.
+    pub(super) fn is_raised(&self) -> bool {
+        self.number(PARKED).is_some()
+    }
+}
+
+/// Datasets by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Datasets(BTreeMap<String, Properties>);
+
+impl Datasets {
+    pub(super) fn of(&self, dataset: &str) -> Option<&Properties> {
+        self.0.get(dataset)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Properties)> {
+        self.0.iter()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Parses `zfs get -Hp -o name,property,value`: three fields a line, separated by tabs. Snapshots, whose names hold an
+/// `@`, are left out.
+pub(super) fn parse(text: &str) -> Datasets {
+    let mut datasets = Datasets::default();
+    for line in text.lines() {
+        let mut fields = line.splitn(3, '\t');
+        if let (Some(name), Some(property), Some(value)) = (fields.next(), fields.next(), fields.next())
+            && !name.contains('@')
+        {
+            let properties = datasets.0.entry(name.to_owned()).or_default();
+            properties.0.insert(property.to_owned(), value.to_owned());
+        }
+    }
+    datasets
+}
+
+fn program() -> Program {
+    Program::new(NAME).from_package("zfsutils-linux, or zfs-fuse").deadline(DEADLINE).at_most(MOST)
+}
+
+fn run_get(options: &[&str], properties: &[&str], dataset: &str) -> Result<Said> {
+    let program = program().args(["get", "-Hp"]).args(options);
+    let program = program.args(["-o", "name,property,value", &properties.join(","), dataset]);
+    Ok(program.run()?)
+}
+
+fn parsed(said: &Said) -> Result<Datasets> {
+    if said.status != 0 {
+        return Err(said.failure().into());
+    }
+    let datasets = parse(&said.text());
+    if datasets.len() == 0 {
+        return Err(Error::storage(format!("'{}' succeeded, but printed nothing", said.line)));
+    }
+    Ok(datasets)
+}
+
+/// Properties of one dataset; `None` when there is no such dataset.
+pub(super) fn get(dataset: &str, properties: &[&str]) -> Result<Option<Datasets>> {
+    let said = run_get(&[], properties, dataset)?;
+    if said.status != 0 && said.complaint().contains("does not exist") {
+        return Ok(None);
+    }
+    parsed(&said).map(Some)
+}
+
+/// Properties of a dataset and those right below it.
+pub(super) fn get_children(dataset: &str, properties: &[&str]) -> Result<Datasets> {
+    parsed(&run_get(&["-r", "-d", "1"], properties, dataset)?)
+}
+
+/// Properties of a dataset and all below it.
+pub(super) fn get_below(dataset: &str, properties: &[&str]) -> Result<Datasets> {
+    parsed(&run_get(&["-r"], properties, dataset)?)
+}
+
+/// One property of a dataset that exists.
+pub(super) fn require(dataset: &str, property: &str) -> Result<String> {
+    let found = get(dataset, &[property])?;
+    let value = found.as_ref().and_then(|found| found.of(dataset)?.0.get(property));
+    value.cloned().ok_or_else(|| Error::storage(format!("zfs does not say {property} of {dataset}")))
+}
+
+/// Bytes used by a dataset and all below it.
+pub(super) fn used(dataset: &str) -> Result<u64> {
+    let used = require(dataset, "used")?;
+    used.parse().map_err(|_| Error::storage(format!("zfs says that {dataset} uses '{used}'")))
+}
+
+/// Runs a subcommand that changes something.
+pub(super) fn change(word: &str, arguments: &[&str]) -> Result<()> {
+    program().arg(word).args(arguments).succeed()?;
+    Ok(())
+}
+
+/// Destroys a dataset without children. One whose last file was closed just before is busy for a moment.
+pub(super) fn destroy(dataset: &str) -> Result<()> {
+    let mut pause = Duration::from_millis(10);
+    loop {
+        match change("destroy", &[dataset]) {
+            Err(error) if error.message.contains("is busy") && pause < Duration::from_secs(2) => {}
+            Err(error) if error.message.contains("has children") => {
+                return Err(error.hint(format!(
+                    "snapshots or datasets that vfadm did not make are in the way; look: zfs list -rt all {dataset}"
+                )));
+            }
+            other => return other,
+        }
+        std::thread::sleep(pause);
+        pause *= 2;
+    }
+}
+
+/// Whether this is how ZFS refuses a quota below what is used.
+pub(super) fn is_too_small(message: &str) -> bool {
+    message.contains("size is less than current used or reserved space")
+}
