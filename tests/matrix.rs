@@ -12,6 +12,7 @@
     clippy::print_stdout,
     clippy::unwrap_used,
     dead_code,
+    unsafe_code,
     unused_imports
 )]
 

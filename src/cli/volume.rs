@@ -13,6 +13,10 @@ use crate::domain::size::Limit;
 pub enum Driver {
     /// Find out by trying
     Auto,
+    /// XFS project quotas
+    Xfs,
+    /// ext4 project quotas
+    Ext4,
     /// ZFS datasets
     Zfs,
     /// btrfs qgroups

@@ -36,6 +36,8 @@ const FINDING_COLUMNS: [Column; 4] = [
 pub(super) fn driver_kind(driver: Driver) -> Option<DriverKind> {
     match driver {
         Driver::Auto => None,
+        Driver::Xfs => Some(DriverKind::Xfs),
+        Driver::Ext4 => Some(DriverKind::Ext4),
         Driver::Zfs => Some(DriverKind::Zfs),
         Driver::Btrfs => Some(DriverKind::Btrfs),
         Driver::Dedicated => Some(DriverKind::Dedicated),

@@ -58,6 +58,10 @@ impl Folders {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DriverKind {
+    /// XFS project quotas.
+    Xfs,
+    /// ext4 project quotas.
+    Ext4,
     /// ZFS datasets.
     Zfs,
     /// btrfs qgroups.
@@ -94,6 +98,8 @@ impl DriverKind {
     /// The word on the command line and in the registry.
     pub fn name(self) -> &'static str {
         match self {
+            DriverKind::Xfs => "xfs",
+            DriverKind::Ext4 => "ext4",
             DriverKind::Zfs => "zfs",
             DriverKind::Btrfs => "btrfs",
             DriverKind::Dedicated => "dedicated",

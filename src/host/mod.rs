@@ -14,6 +14,7 @@ pub mod privileges;
 pub mod probe;
 pub mod process;
 pub mod program;
+pub mod project;
 pub mod signals;
 pub mod space;
 pub mod supervise;

@@ -99,6 +99,8 @@ pub struct Mount {
     pub filesystem: String,
     /// What is mounted, as the kernel names it.
     pub source: String,
+    /// Options of the filesystem, whatever mounts of it there are: quotas, and how NFS locks.
+    pub super_options: String,
 }
 
 /// Parses a mountinfo file (proc(5)); lines of another form are passed over.
@@ -117,6 +119,7 @@ fn parse_mount(line: &[u8]) -> Option<Mount> {
         options: text(fields.get(5)?),
         filesystem: text(fields.get(dash + 1)?),
         source: unescape(fields.get(dash + 2)?).to_string_lossy().into_owned(),
+        super_options: fields.get(dash + 3).map(|field| text(field)).unwrap_or_default(),
     })
 }
 
@@ -273,6 +276,7 @@ mod tests {
                 options: "rw,noatime".into(),
                 filesystem: "ext3".into(),
                 source: "/dev/root".into(),
+                super_options: "rw,errors=continue".into(),
             }]
         );
     }

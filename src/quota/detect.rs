@@ -10,10 +10,12 @@ use nix::libc;
 use super::{CANDIDATES, QuotaDriver, Readiness, Removal, ScopeAt, driver, plain};
 use crate::domain::error::{Error, Result};
 use crate::domain::quota::{DriverKind, Storage};
+use crate::host;
 use crate::host::dir::{Dir, create_file};
 use crate::host::error::reason;
 use crate::host::lock::FileLock;
 use crate::host::probe;
+use crate::host::process::{mount_of, own_mounts};
 use crate::host::space::space;
 use crate::tree::Silent;
 
@@ -72,6 +74,10 @@ pub fn detect(volume: &Path, may_enable: bool) -> Result<Detected> {
                 detected.needs.get_or_insert(needs);
                 continue;
             }
+            // That a filesystem is not another one needs no words.
+            Readiness::Unable { reason, .. } if reason.ends_with(&format!("is not on {}", kind.name())) => {
+                continue;
+            }
             unable @ Readiness::Unable { .. } => {
                 detected.passed_over.push(describe(kind, &unable));
                 continue;
@@ -88,6 +94,13 @@ pub fn detect(volume: &Path, may_enable: bool) -> Result<Detected> {
             kind.name(),
             proof.written
         ));
+    }
+    if detected.passed_over.is_empty() {
+        let mounts = own_mounts()?;
+        let path = volume.canonicalize().map_err(|e| host::Error::path("resolve", volume, e))?;
+        let kind = mount_of(&mounts, &path).map_or("a filesystem", |mount| mount.filesystem.as_str());
+        let why = format!("{} is on {kind}, for which there is no quota driver", volume.display());
+        detected.passed_over.push(why);
     }
     Ok(detected)
 }
@@ -226,7 +239,10 @@ mod tests {
         let temp = tempfile::tempdir_in("/dev/shm").unwrap();
         let detected = detect(temp.path(), true).unwrap();
         assert_eq!(detected.kind, DriverKind::None);
-        assert!(detected.passed_over[0].contains("not on btrfs"), "{detected:?}");
+        assert!(
+            detected.passed_over[0].ends_with("is on tmpfs, for which there is no quota driver"),
+            "{detected:?}"
+        );
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
     }
 

@@ -7,6 +7,7 @@ mod detect;
 mod elsewhere;
 mod none;
 mod plain;
+mod project;
 #[cfg(test)]
 mod testing;
 mod zfs;
@@ -27,6 +28,7 @@ pub use dedicated::Dedicated;
 pub use detect::{Detected, Proof, detect, prove};
 use elsewhere::Elsewhere;
 pub use none::NoLimits;
+pub use project::ProjectQuota;
 pub use zfs::Zfs;
 
 /// One quota scope as a driver sees it.
@@ -197,11 +199,13 @@ pub trait QuotaDriver: Send + Sync {
 }
 
 /// The kinds that are tried where the administrator named none, in this order.
-pub const CANDIDATES: [DriverKind; 2] = [DriverKind::Zfs, DriverKind::Btrfs];
+pub const CANDIDATES: [DriverKind; 4] =
+    [DriverKind::Xfs, DriverKind::Ext4, DriverKind::Zfs, DriverKind::Btrfs];
 
 /// The driver of a volume, as it acts on this host.
 pub fn driver(storage: &Storage) -> Box<dyn QuotaDriver> {
     let driver: Box<dyn QuotaDriver> = match storage.driver {
+        kind @ (DriverKind::Xfs | DriverKind::Ext4) => Box::new(ProjectQuota { kind }),
         DriverKind::Zfs => Box::new(Zfs),
         DriverKind::Btrfs => Box::new(Btrfs),
         DriverKind::Dedicated => Box::new(Dedicated),

@@ -68,7 +68,7 @@ impl QuotaDriver for Zfs {
         let holder = host::process::mount_of(&mounts, &path).cloned();
         let Some(holder) = holder.filter(|m| TYPES.contains(&m.filesystem.as_str())) else {
             return Ok(Readiness::Unable {
-                reason: format!("{} is not on ZFS", volume.display()),
+                reason: format!("{} is not on zfs", volume.display()),
                 remedy: "give the mount point of a ZFS dataset, or another quota driver".to_owned(),
             });
         };

@@ -97,7 +97,7 @@ fn cannot_read(error: host::Error) -> Error {
 pub fn require_shared_locks(path: &Path) -> Result<()> {
     let mounts = process::own_mounts()?;
     let Some(mount) = process::mount_of(&mounts, path) else { return Ok(()) };
-    if let Some(why) = local_locks(&mount.filesystem, &mount.options) {
+    if let Some(why) = local_locks(&mount.filesystem, &mount.super_options) {
         return Err(Error::storage(format!(
             "{} is on {} mounted with {why}: locks there do not hold between nodes, and two nodes could write at once",
             path.display(),

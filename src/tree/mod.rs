@@ -1,5 +1,6 @@
 //! Copy, remove and measure trees by directory handles; a link is never followed.
 
+pub mod each;
 pub mod measure;
 mod node;
 mod pool;

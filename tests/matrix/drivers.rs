@@ -101,11 +101,37 @@ fn btrfs_limit(site: &Site<'_>) {
     system("/usr/bin/btrfs", &["qgroup", "limit", &limit, &qgroup, site.volume().to_str().unwrap()]);
 }
 
+fn project_limit(site: &Site<'_>, options: &[&str]) {
+    let command = format!("limit -p bhard=32m {}", id(site));
+    let mount = site.labup.mount();
+    let rest = ["-x", "-c", &command, mount.to_str().unwrap()];
+    system("/usr/sbin/xfs_quota", &[options, &rest].concat());
+}
+
 const NO_LIMITS: Expect = Expect::Refused(8, "the driver 'none'");
 const ITS_SIZE: Expect = Expect::Refused(8, "is the size of its volume");
 
 /// All of them; each has to run.
 pub const DRIVERS: &[Driver] = &[
+    Driver {
+        place: Place::Guest,
+        per_case: true,
+        options: |_| "--quota xfs".to_owned(),
+        enforcement: "kernel_owner_can_leave",
+        error: ENOSPC,
+        tamper: |site| project_limit(site, &[]),
+        ..plain("xfs")
+    },
+    Driver {
+        place: Place::Guest,
+        per_case: true,
+        options: |_| "--quota ext4".to_owned(),
+        enforcement: "kernel_owner_can_leave",
+        // The block of the scope's directory.
+        empty: 4096,
+        tamper: |site| project_limit(site, &["-f"]),
+        ..plain("ext4")
+    },
     Driver { per_case: true, options: |_| "--quota btrfs".to_owned(), tamper: btrfs_limit, ..plain("btrfs") },
     Driver {
         lab: Some("btrfs"),

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Image, Output, VFADM, scratch};
+use super::{Image, Output, scratch, vfadm};
 
 /// The words of a command line; nothing in it is quoted.
 pub fn words(line: &str) -> Vec<&str> {
@@ -88,7 +88,7 @@ impl Lab {
 
     /// vfadm on this root, from an environment as empty as cron's, without a terminal.
     pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(VFADM);
+        let mut command = Command::new(vfadm());
         command.env_clear().env("PATH", "/usr/bin:/bin").env("VFADM_ROOT", &self.root);
         command.args(args).current_dir("/").stdin(Stdio::null());
         command

@@ -20,6 +20,14 @@ use std::time::{Duration, Instant};
 /// The program under test.
 pub const VFADM: &str = env!("CARGO_BIN_EXE_vfadm");
 
+/// Names another copy of the program: a guest reads its files slowly, and has one in memory.
+pub const COPY: &str = "VFADM_COPY_UNDER_TEST";
+
+/// The program under test, or its copy.
+pub fn vfadm() -> std::ffi::OsString {
+    std::env::var_os(COPY).unwrap_or_else(|| VFADM.into())
+}
+
 /// The uid and gid that all tenants share unless `init` is told otherwise.
 pub const SHARED_ID: u32 = 50_000;
 

@@ -74,7 +74,9 @@ fn of_volume(
     let opened = volume.open().and_then(|_| driver.enforcement(&volume.path));
     let enforcement = match &opened {
         Ok((enforcement, warning)) => {
-            warnings.extend(warning.clone());
+            if *enforcement != Enforcement::KernelOwnerCanLeave {
+                warnings.extend(warning.clone());
+            }
             *enforcement
         }
         Err(error) => {

@@ -47,5 +47,5 @@ fn an_audit_tells_scopes_from_what_is_not_accounted_for() {
 fn what_is_not_on_zfs_is_refused_with_the_reason() {
     let temp = tempfile::tempdir().unwrap();
     let Readiness::Unable { reason, .. } = Zfs.inspect(temp.path()).unwrap() else { panic!("unable") };
-    assert!(reason.ends_with("is not on ZFS"), "{reason}");
+    assert!(reason.ends_with("is not on zfs"), "{reason}");
 }
