@@ -353,7 +353,7 @@ _vfadm() {
                     return 0
                     ;;
                 --quota)
-                    COMPREPLY=($(compgen -W "auto zfs btrfs dedicated none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto xfs ext4 zfs cephfs btrfs dedicated none" -- "${cur}"))
                     return 0
                     ;;
                 --root)
@@ -2767,7 +2767,7 @@ _vfadm() {
             fi
             case "${prev}" in
                 --quota)
-                    COMPREPLY=($(compgen -W "auto zfs btrfs dedicated none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto xfs ext4 zfs cephfs btrfs dedicated none" -- "${cur}"))
                     return 0
                     ;;
                 --folders)

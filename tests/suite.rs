@@ -14,6 +14,7 @@
 mod support;
 
 mod suite {
+    mod cephfs;
     mod consistency;
     mod crash;
     mod dedicated;

@@ -19,6 +19,8 @@ pub enum Driver {
     Ext4,
     /// ZFS datasets
     Zfs,
+    /// CephFS directory quotas
+    Cephfs,
     /// btrfs qgroups
     Btrfs,
     /// The whole volume belongs to one owner; its size is the limit

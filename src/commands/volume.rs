@@ -39,6 +39,7 @@ pub(super) fn driver_kind(driver: Driver) -> Option<DriverKind> {
         Driver::Xfs => Some(DriverKind::Xfs),
         Driver::Ext4 => Some(DriverKind::Ext4),
         Driver::Zfs => Some(DriverKind::Zfs),
+        Driver::Cephfs => Some(DriverKind::Cephfs),
         Driver::Btrfs => Some(DriverKind::Btrfs),
         Driver::Dedicated => Some(DriverKind::Dedicated),
         Driver::None => Some(DriverKind::None),

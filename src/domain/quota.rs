@@ -64,6 +64,8 @@ pub enum DriverKind {
     Ext4,
     /// ZFS datasets.
     Zfs,
+    /// CephFS, by an attribute of the scope's directory.
+    Cephfs,
     /// btrfs qgroups.
     Btrfs,
     /// The whole volume belongs to one owner.
@@ -101,6 +103,7 @@ impl DriverKind {
             DriverKind::Xfs => "xfs",
             DriverKind::Ext4 => "ext4",
             DriverKind::Zfs => "zfs",
+            DriverKind::Cephfs => "cephfs",
             DriverKind::Btrfs => "btrfs",
             DriverKind::Dedicated => "dedicated",
             DriverKind::None => "none",

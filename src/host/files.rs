@@ -135,10 +135,12 @@ pub fn room(path: &Path) -> Result<Room> {
     Ok(Room { total: stat.blocks() * unit, used: (stat.blocks() - stat.blocks_free()) * unit })
 }
 
-/// Used and all inodes of the filesystem that holds a path; `None` where it makes them as it needs them.
+/// Used and all inodes of the filesystem that holds a path; `None` where it makes them as it needs them (btrfs says 0;
+/// CephFS says what there are, and that -1 are free).
 pub fn inodes(path: &Path) -> Option<(u64, u64)> {
     let stat = nix::sys::statvfs::statvfs(path).ok()?;
-    (stat.files() > 0).then(|| (stat.files().saturating_sub(stat.files_free()), stat.files()))
+    let used = stat.files().checked_sub(stat.files_free())?;
+    (stat.files() > 0).then_some((used, stat.files()))
 }
 
 /// True where the filesystem that holds a directory is mounted read-only.

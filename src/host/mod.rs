@@ -19,5 +19,6 @@ pub mod signals;
 pub mod space;
 pub mod supervise;
 pub mod terminal;
+pub mod xattr;
 
 pub use error::{Error, Result};

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -20,15 +21,20 @@ pub struct Written {
 
 const BLOCK: usize = 64 * 1024;
 
+/// How often a patient writer writes, nanoseconds.
+const PACE: libc::c_long = 200_000_000;
+
 /// Writes up to `bytes` bytes that no filesystem can compress to an open file, and makes them durable, in a child
-/// with this uid and gid, no other groups and no capabilities.
-pub fn write_as(file: &File, uid: u32, gid: u32, bytes: u64) -> Result<Written> {
+/// with this uid and gid, no other groups and no capabilities. Where nothing stopped that, it goes on for as long as
+/// `patience`, a little at a time.
+pub fn write_as(file: &File, uid: u32, gid: u32, bytes: u64, patience: Duration) -> Result<Written> {
+    let rounds = patience.as_nanos() / PACE.unsigned_abs() as u128;
     let block = noise();
     let (mut reader, writer) = std::io::pipe().map_err(|e| Error::call("make a pipe", e))?;
     let report = writer.as_raw_fd();
     let child = fork(|| {
         let written = match drop_rights(uid, gid) {
-            0 => write_all(file.as_raw_fd(), &block, bytes),
+            0 => write_on(file.as_raw_fd(), &block, bytes, rounds),
             errno => (u64::MAX, errno),
         };
         let mut message = [0u8; 12];
@@ -98,6 +104,23 @@ fn drop_rights(uid: u32, gid: u32) -> i32 {
     }
 }
 
+/// [`write_all`], and then a block at a time with pauses.
+#[allow(unsafe_code)]
+fn write_on(fd: i32, block: &[u8], bytes: u64, rounds: u128) -> (u64, i32) {
+    let (mut done, mut errno) = write_all(fd, block, bytes);
+    for _ in 0..rounds {
+        if errno != 0 {
+            break;
+        }
+        let pause = libc::timespec { tv_sec: 0, tv_nsec: PACE };
+        // SAFETY: the kernel reads the pause, and is not asked for what is left of it.
+        unsafe { libc::nanosleep(&pause, std::ptr::null_mut()) };
+        let (more, stopped) = write_all(fd, block, block.len() as u64);
+        (done, errno) = (done + more, stopped);
+    }
+    (done, errno)
+}
+
 /// Bytes written and the error number that ended it (0: none).
 #[allow(unsafe_code)]
 fn write_all(fd: i32, block: &[u8], bytes: u64) -> (u64, i32) {
@@ -132,7 +155,10 @@ mod tests {
     #[test]
     fn a_write_that_nothing_stops_is_counted() {
         let file = tempfile::tempfile().unwrap();
-        assert_eq!(write_as(&file, 65534, 65534, 200_000).unwrap(), Written { bytes: 200_000, errno: None });
+        assert_eq!(
+            write_as(&file, 65534, 65534, 200_000, Duration::ZERO).unwrap(),
+            Written { bytes: 200_000, errno: None }
+        );
         assert_eq!(file.metadata().unwrap().len(), 200_000);
     }
 
@@ -140,7 +166,7 @@ mod tests {
     fn the_error_that_stops_a_write_comes_back() {
         let file = File::options().write(true).open("/dev/full").unwrap();
         assert_eq!(
-            write_as(&file, 65534, 65534, 1).unwrap(),
+            write_as(&file, 65534, 65534, 1, Duration::ZERO).unwrap(),
             Written { bytes: 0, errno: Some(libc::ENOSPC) }
         );
     }

@@ -25,6 +25,12 @@ pub fn space(dir: &Dir) -> Result<Space> {
     })
 }
 
+/// The size of the blocks of the filesystem that holds the directory, bytes.
+pub fn block_size(dir: &Dir) -> Result<u64> {
+    let stat = nix::sys::statvfs::fstatvfs(dir).map_err(|e| Error::path("read", dir.path(), e))?;
+    Ok(stat.fragment_size())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -60,7 +60,7 @@ pub fn set(
         let volume = state.registry.require::<Volume>(&site.place.volume.name)?;
         return super::volume::grow(&site, &volume, limit);
     }
-    let wanted = limit.0.map(|bytes| site.place.volume.driver().effective(bytes));
+    let wanted = site.place.volume.effective(limit.0);
     scope::require_within(&site, wanted)?;
     let message = format!("the limit of {owner} on '{}' is {}", site.place.volume.name, Limit(wanted));
     if !site.is_present() {
@@ -69,11 +69,8 @@ pub fn set(
         plan.item = Some(item(&place, Ok(Reading { used: Some(0), limit: wanted }), wanted)?);
         return Ok(plan);
     }
-    let mut warnings = Vec::new();
-    scope::require_enforcement(&site, wanted, &mut warnings)?;
-    let mut plan = apply(state, &site, wanted, LimitSource::Set, no_shrink, message)?;
-    plan.warnings.extend(warnings);
-    Ok(plan)
+    scope::require_enforcement(&site, wanted)?;
+    apply(state, &site, wanted, LimitSource::Set, no_shrink, message)
 }
 
 /// Plans the change of the limit of a scope that exists.

@@ -77,7 +77,7 @@ pub fn limit_for(site: &Site, init: Option<Limit>) -> Result<(Option<u64>, Limit
     if matches!(source, LimitSource::Set | LimitSource::Init) && init.is_some() {
         require_within(site, limit)?;
     }
-    Ok((limit.map(|bytes| site.place.volume.driver().effective(bytes)), source))
+    Ok((site.place.volume.effective(limit), source))
 }
 
 /// Refuses a limit above the owner's `max_quota` (exit 4).
@@ -91,17 +91,18 @@ pub fn require_within(site: &Site, limit: Option<u64>) -> Result<()> {
         .hint(format!("raise it: vfadm {} set {} --max-quota SIZE", owner.kind(), owner.name())))
 }
 
-/// Refuses a limit on a volume that cannot hold one (exit 8).
-pub fn require_enforcement(site: &Site, limit: Option<u64>, warnings: &mut Vec<String>) -> Result<()> {
+/// Refuses a limit on a volume that cannot hold one (exit 8). How well one holds is said when the volume is added, by
+/// `quota show` and by `quota verify`, and not again here.
+pub fn require_enforcement(site: &Site, limit: Option<u64>) -> Result<()> {
     let Some(bytes) = limit else { return Ok(()) };
     let volume = &site.place.volume;
     let (enforcement, warning) = volume.driver().enforcement(&volume.path)?;
     match enforcement {
         Enforcement::None => Err(Error::storage(format!(
-            "a limit of {} cannot be enforced for {}: the volume '{}' has the driver 'none'",
+            "a limit of {} cannot be enforced for {}: {}",
             size::human(bytes),
             site.place.owner,
-            volume.name
+            warning.unwrap_or_else(|| format!("the volume '{}' has the driver 'none'", volume.name))
         ))
         .hint(match site.record.as_ref().map(|r| r.source) {
             None | Some(LimitSource::Default | LimitSource::Max) if site.owner.allowance != Default::default() => {
@@ -121,12 +122,7 @@ pub fn require_enforcement(site: &Site, limit: Option<u64>, warnings: &mut Vec<S
             site.place.owner, volume.name
         ))
         .hint("grow the filesystem at the volume's path instead")),
-        // Said when the volume was added, and by every audit.
-        Enforcement::KernelOwnerCanLeave => Ok(()),
-        _ => {
-            warnings.extend(warning);
-            Ok(())
-        }
+        Enforcement::Kernel | Enforcement::KernelOwnerCanLeave | Enforcement::Cooperative => Ok(()),
     }
 }
 
@@ -154,7 +150,7 @@ pub fn make(
     plan: &mut Plan,
 ) -> Result<ScopePlace> {
     site.place.volume.open()?;
-    require_enforcement(site, limit, &mut plan.warnings)?;
+    require_enforcement(site, limit)?;
     let mut place = site.place.clone();
     let driver = place.volume.driver();
     place.kernel_id = None;

@@ -57,6 +57,12 @@ impl VolumeAt {
         quota::driver(&self.storage)
     }
 
+    /// The limit that its storage makes of one: never less.
+    pub fn effective(&self, limit: Option<u64>) -> Option<u64> {
+        let driver = self.driver();
+        limit.map(|bytes| driver.effective(&self.path, bytes))
+    }
+
     /// Opens it, after making sure that it is the volume that the registry means: an unmounted volume leaves an
     /// empty directory behind (exit 8).
     pub fn open(&self) -> Result<Dir> {

@@ -34,6 +34,8 @@ pub enum EscapeKind {
     Unaccounted,
     /// The storage's limit is above the scope's for want of room, or since a command was cut off.
     RaisedLimit,
+    /// A directory has a snapshot that is not counted.
+    Snapshot,
     /// A directory inside a scope has a limit of its own.
     NestedLimit,
 }
@@ -48,6 +50,7 @@ impl EscapeKind {
             EscapeKind::NotCharged => "not_charged",
             EscapeKind::Unaccounted => "unaccounted",
             EscapeKind::RaisedLimit => "raised_limit",
+            EscapeKind::Snapshot => "snapshot",
             EscapeKind::NestedLimit => "nested_limit",
         }
     }

@@ -9,7 +9,7 @@ use nix::libc;
 
 use super::{CANDIDATES, QuotaDriver, Readiness, Removal, ScopeAt, driver, plain};
 use crate::domain::error::{Error, Result};
-use crate::domain::quota::{DriverKind, Storage};
+use crate::domain::quota::{DriverKind, Enforcement, Storage};
 use crate::host;
 use crate::host::dir::{Dir, create_file};
 use crate::host::error::reason;
@@ -52,6 +52,8 @@ const LIMIT: u64 = 1 << 20;
 const WRITE: u64 = 4 * LIMIT;
 /// Room that a trial wants, so that a full filesystem is not taken for a limit.
 const ROOM: u64 = 16 * LIMIT;
+/// How long a tenant goes on where limits are left to the storage's clients.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Name of a trial's scope, before its kernel id. One that was left by a crash is removed by the next trial.
 const PREFIX: &str = ".vfadm-trial-";
 /// Kernel ids of trials: far above those that are given to owners, within 32 bits.
@@ -135,24 +137,31 @@ pub fn prove(driver: &dyn QuotaDriver, volume: &Path) -> Result<Proof> {
     let id = free_id(driver, volume)?;
     let name = format!("{PREFIX}{id}");
     let scope = ScopeAt { volume, dir: &name, kernel_id: Some(id), folders: driver.default_folders() };
-    let written = attempt(driver, &dir, &scope);
+    // Where the clients see to the limit themselves, they see what was written only after a while.
+    let cooperative = driver.enforcement(volume)?.0 == Enforcement::Cooperative;
+    let written = attempt(driver, &dir, &scope, if cooperative { PATIENCE } else { Duration::ZERO });
     let cleaned = clean(driver, &dir, &scope);
     let written = written?;
     cleaned?;
-    Ok(judge(written))
+    Ok(judge(written, cooperative))
 }
 
-fn judge(written: probe::Written) -> Proof {
+fn judge(written: probe::Written, cooperative: bool) -> Proof {
     let stopped = matches!(written.errno, Some(libc::EDQUOT | libc::ENOSPC));
     Proof {
         errno: written.errno,
         limit: LIMIT,
         written: written.bytes,
-        enforced: stopped && written.bytes <= LIMIT,
+        enforced: stopped && (cooperative || written.bytes <= LIMIT),
     }
 }
 
-fn attempt(driver: &dyn QuotaDriver, volume: &Dir, scope: &ScopeAt<'_>) -> Result<probe::Written> {
+fn attempt(
+    driver: &dyn QuotaDriver,
+    volume: &Dir,
+    scope: &ScopeAt<'_>,
+    patience: Duration,
+) -> Result<probe::Written> {
     driver.prepare_scope(scope)?;
     super::ensure_limit(driver, scope, Some(LIMIT))?;
     let parent = driver.open_scope(volume, scope)?;
@@ -162,7 +171,7 @@ fn attempt(driver: &dyn QuotaDriver, volume: &Dir, scope: &ScopeAt<'_>) -> Resul
     let file = create_file(&folder, "file", 0o600)?;
     std::os::unix::fs::fchown(&file, Some(NOBODY), Some(NOBODY))
         .map_err(|e| crate::host::Error::path("change the owner of", folder.join("file"), e))?;
-    Ok(probe::write_as(&file, NOBODY, NOBODY, WRITE)?)
+    Ok(probe::write_as(&file, NOBODY, NOBODY, WRITE, patience)?)
 }
 
 const FOLDER: &str = "folder";
@@ -226,12 +235,14 @@ mod tests {
 
     #[test]
     fn only_a_write_that_was_stopped_in_time_proves_a_limit() {
-        let enforced = |bytes, errno| judge(Written { bytes, errno }).enforced;
+        let enforced = |bytes, errno| judge(Written { bytes, errno }, false).enforced;
         assert!(enforced(LIMIT - 65536, Some(libc::EDQUOT)));
         assert!(enforced(LIMIT, Some(libc::ENOSPC)));
         assert!(!enforced(WRITE, None));
         assert!(!enforced(2 * LIMIT, Some(libc::EDQUOT)));
         assert!(!enforced(0, Some(libc::EIO)));
+        assert!(judge(Written { bytes: 2 * LIMIT, errno: Some(libc::EDQUOT) }, true).enforced);
+        assert!(!judge(Written { bytes: 2 * LIMIT, errno: None }, true).enforced);
     }
 
     #[test]
@@ -273,7 +284,7 @@ mod tests {
             kernel_id: Some(IDS.start),
             folders: Folders::Subvolume,
         };
-        attempt(&*driver, &Dir::open(image.path()).unwrap(), &scope).unwrap();
+        attempt(&*driver, &Dir::open(image.path()).unwrap(), &scope, Duration::ZERO).unwrap();
         assert!(prove(&*driver, image.path()).unwrap().enforced);
         assert_eq!(std::fs::read_dir(image.path()).unwrap().count(), 0);
         assert_eq!(image.qgroups(), ["0_5"]);

@@ -78,8 +78,8 @@ impl QuotaDriver for Elsewhere {
         Ok(Removal::Draining)
     }
 
-    fn effective(&self, bytes: u64) -> u64 {
-        self.driver.effective(bytes)
+    fn effective(&self, volume: &Path, bytes: u64) -> u64 {
+        self.driver.effective(volume, bytes)
     }
 
     fn set_limit(&self, _scope: &ScopeAt<'_>, _limit: Option<u64>) -> Result<()> {

@@ -2,6 +2,7 @@
 
 mod audit;
 mod btrfs;
+mod cephfs;
 mod dedicated;
 mod detect;
 mod elsewhere;
@@ -24,6 +25,7 @@ use crate::tree::Progress;
 
 pub use audit::{Capacity, Escape, EscapeKind};
 pub use btrfs::Btrfs;
+pub use cephfs::Cephfs;
 pub use dedicated::Dedicated;
 pub use detect::{Detected, Proof, detect, prove};
 use elsewhere::Elsewhere;
@@ -131,8 +133,8 @@ pub trait QuotaDriver: Send + Sync {
         Ok(Removal::Gone)
     }
 
-    /// The effective limit: what the storage makes of `bytes`, never less.
-    fn effective(&self, bytes: u64) -> u64 {
+    /// The effective limit: what the storage of a volume makes of `bytes`, never less.
+    fn effective(&self, _volume: &Path, bytes: u64) -> u64 {
         bytes
     }
 
@@ -199,14 +201,15 @@ pub trait QuotaDriver: Send + Sync {
 }
 
 /// The kinds that are tried where the administrator named none, in this order.
-pub const CANDIDATES: [DriverKind; 4] =
-    [DriverKind::Xfs, DriverKind::Ext4, DriverKind::Zfs, DriverKind::Btrfs];
+pub const CANDIDATES: [DriverKind; 5] =
+    [DriverKind::Xfs, DriverKind::Ext4, DriverKind::Zfs, DriverKind::Cephfs, DriverKind::Btrfs];
 
 /// The driver of a volume, as it acts on this host.
 pub fn driver(storage: &Storage) -> Box<dyn QuotaDriver> {
     let driver: Box<dyn QuotaDriver> = match storage.driver {
         kind @ (DriverKind::Xfs | DriverKind::Ext4) => Box::new(ProjectQuota { kind }),
         DriverKind::Zfs => Box::new(Zfs),
+        DriverKind::Cephfs => Box::new(Cephfs),
         DriverKind::Btrfs => Box::new(Btrfs),
         DriverKind::Dedicated => Box::new(Dedicated),
         DriverKind::None => Box::new(NoLimits),
@@ -223,7 +226,7 @@ pub fn ensure_limit(driver: &dyn QuotaDriver, scope: &ScopeAt<'_>, want: Option<
     if want.is_none() && driver.kind() == DriverKind::Dedicated {
         return Ok(false);
     }
-    let want = want.map(|bytes| driver.effective(bytes));
+    let want = want.map(|bytes| driver.effective(scope.volume, bytes));
     if limit_of(driver, scope)? == want {
         return Ok(false);
     }

@@ -8,7 +8,8 @@
 //! As tried on Linux 6.1:
 //! * XFS stops everybody with `ENOSPC`, root too; ext4 stops everybody but root, with `EDQUOT`.
 //! * `xfs_quota` ends with status 0 for almost every failure. It says what went wrong on stderr, or nothing at all.
-//! * A limit is rounded down to the block: it is given in whole KiB, rounded up. A limit of 0 is none.
+//! * The tool takes whole KiB, and rounds a number of bytes down. XFS makes whole blocks of them, rounded up; ext4 does
+//!   not. A limit of 0 is none.
 //! * In a full project of XFS root can move and remove entries, but not make them ([`room`]).
 //! * The owner of a file can take it out of its project (`chattr -p`), unless it lives in a user namespace.
 
@@ -28,6 +29,7 @@ use crate::domain::quota::{DriverKind, Enforcement, Folders};
 use crate::host::dir::Dir;
 use crate::host::process::{Mount, mount_of, own_mounts};
 use crate::host::project::{Project, project, set_project};
+use crate::host::space::block_size;
 use crate::host::{self, Error as HostError, program};
 use crate::tree::Progress;
 use crate::tree::remove::{RemoveOptions, remove};
@@ -39,7 +41,7 @@ pub struct ProjectQuota {
     pub kind: DriverKind,
 }
 
-/// XFS and ext4 count blocks of at least 512 bytes; the tool takes and prints KiB.
+/// What the tool takes and prints.
 const UNIT: u64 = 1024;
 /// `struct fsxattr` holds a number of 32 bits; the last one is the kernel's own.
 const IDS: u64 = u32::MAX as u64 - 1;
@@ -48,6 +50,12 @@ fn id_of(scope: &ScopeAt<'_>) -> Result<u32> {
     scope.kernel_id.and_then(|id| u32::try_from(id).ok()).ok_or_else(|| {
         Error::storage(format!("the quota scope {} has no project id", scope.dir)).hint("see: vfadm check")
     })
+}
+
+/// The least multiple of the block, and of what the tool takes, that is not less.
+fn round_up(bytes: u64, block: u64) -> u64 {
+    let unit = block.max(UNIT);
+    bytes.max(1).div_ceil(unit).saturating_mul(unit)
 }
 
 impl ProjectQuota {
@@ -172,8 +180,12 @@ impl QuotaDriver for ProjectQuota {
         Ok(Removal::Gone)
     }
 
-    fn effective(&self, bytes: u64) -> u64 {
-        bytes.max(1).div_ceil(UNIT).saturating_mul(UNIT)
+    fn effective(&self, volume: &Path, bytes: u64) -> u64 {
+        let block = match self.kind {
+            DriverKind::Xfs => Dir::open(volume).and_then(|dir| block_size(&dir)).unwrap_or(UNIT),
+            _ => UNIT,
+        };
+        round_up(bytes, block)
     }
 
     fn set_limit(&self, scope: &ScopeAt<'_>, limit: Option<u64>) -> Result<()> {

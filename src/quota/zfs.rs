@@ -161,7 +161,7 @@ impl QuotaDriver for Zfs {
     }
 
     /// A quota of 0 would be none.
-    fn effective(&self, bytes: u64) -> u64 {
+    fn effective(&self, _volume: &Path, bytes: u64) -> u64 {
         bytes.max(1)
     }
 

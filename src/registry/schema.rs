@@ -45,7 +45,7 @@ pub fn schema() -> Value {
             "volumes": section(record(&["id", "path", "driver", "folders"], json!({
                 "id": uuid,
                 "path": {"type": "string", "pattern": "^/"},
-                "driver": {"enum": ["xfs", "ext4", "zfs", "btrfs", "dedicated", "none"]},
+                "driver": {"enum": ["xfs", "ext4", "zfs", "cephfs", "btrfs", "dedicated", "none"]},
                 "folders": {"enum": ["directory", "subvolume", "dataset"]},
                 "dedicated_to": owner,
                 "blocked": actions,

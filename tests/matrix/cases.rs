@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
+use std::path::Path;
 
 use crate::drivers::Expect;
 use crate::site::{NOBODY, Site, Write, write};
@@ -52,11 +53,25 @@ fn stopped(site: &Site<'_>, write: &Write, limit: u64) -> String {
     format!("{word} at {:.1} MiB", write.bytes as f64 / MIB as f64)
 }
 
+/// A write that has to be stopped.
+fn overfill(site: &Site<'_>, folder: &Path, file: &str, mib: u64) -> Write {
+    let mut all = write(folder, file, mib);
+    for _ in 0..120 {
+        if all.error.is_some() || !site.driver.lags {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(250));
+        let more = write(folder, file, 1);
+        all = Write { bytes: all.bytes + more.bytes, error: more.error };
+    }
+    all
+}
+
 /// A limited scope of 8 MiB and a folder that is full.
 fn full(site: &Site<'_>) -> Result<std::path::PathBuf, String> {
     site.limit("8m")?;
     let folder = site.folder("alice");
-    stopped(site, &write(&folder, "fill", 16), 8 * MIB);
+    stopped(site, &overfill(site, &folder, "fill", 16), 8 * MIB);
     Ok(folder)
 }
 
@@ -93,7 +108,7 @@ fn create(site: &Site<'_>) -> String {
 fn stopped_write(site: &Site<'_>) -> Seen {
     site.limit("8m")?;
     let folder = site.folder("alice");
-    let write = write(&folder, "file", 16);
+    let write = overfill(site, &folder, "file", 16);
     assert!(write.bytes > 2 * MIB, "{write:?} was stopped too early");
     Ok(stopped(site, &write, 8 * MIB))
 }
@@ -128,7 +143,7 @@ fn shrink_below_usage(site: &Site<'_>) -> Seen {
     }
     assert_eq!(bytes(site, "limit_bytes"), Some(8 * MIB));
     site.run("quota set alice 4m --volume v --no-shrink").exits(4);
-    let more = write(&folder, "more", 4);
+    let more = overfill(site, &folder, "more", 4);
     Ok(stopped(site, &more, MIB))
 }
 
@@ -227,7 +242,7 @@ fn out_of_band(site: &Site<'_>) -> Seen {
     site.ok("quota audit v --fix --yes");
     site.ok("quota audit v");
     assert_eq!(bytes(site, "limit_bytes"), Some(8 * MIB));
-    let write = write(&folder, "file", 16);
+    let write = overfill(site, &folder, "file", 16);
     Ok(stopped(site, &write, 8 * MIB))
 }
 
@@ -273,7 +288,7 @@ fn sparse(site: &Site<'_>) -> Seen {
     }
     hole.unwrap();
     let used = used(site, "next to nothing", |used| used < 2 * MIB + site.driver.empty);
-    let write = write(&folder, "file", 16);
+    let write = overfill(site, &folder, "file", 16);
     stopped(site, &write, 8 * MIB);
     Ok(format!("{} KiB used", used >> 10))
 }
@@ -286,7 +301,7 @@ fn nested(site: &Site<'_>) -> Seen {
         fs::create_dir(&dir).unwrap();
         chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
     }
-    let write = write(&dir, "file", 16);
+    let write = overfill(site, &dir, "file", 16);
     Ok(stopped(site, &write, 8 * MIB))
 }
 

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::site::{LabUp, Site};
-use crate::support::{MIB, system};
+use crate::site::Site;
+use crate::support::{LabUp, MIB, system};
 
 /// Where a driver's cases run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct Driver {
     pub error: Option<&'static str>,
     /// Bytes that may be written past a limit before it is noticed.
     pub overshoot: u64,
+    /// True where a write past the limit is stopped only after a while: it is repeated.
+    pub lags: bool,
     /// Bytes that a scope without a folder may be charged.
     pub empty: u64,
     /// Gives alice's scope a limit of 32 MiB without vfadm.
@@ -78,6 +80,7 @@ const fn plain(name: &'static str) -> Driver {
         enforcement: "kernel",
         error: EDQUOT,
         overshoot: 0,
+        lags: false,
         empty: 0,
         tamper: |_| {},
         exceptions: &[],
@@ -160,6 +163,21 @@ pub const DRIVERS: &[Driver] = &[
         },
         exceptions: &[("shrink_below_usage", Expect::Refused(8, "are used, more than"))],
         ..plain("zfs")
+    },
+    Driver {
+        options: |_| "--quota cephfs".to_owned(),
+        enforcement: "cooperative",
+        // Usage is known to the client some seconds after a write.
+        lags: true,
+        overshoot: 64 * MIB,
+        tamper: |site| {
+            let scope = site.scope_dir();
+            let limit = (32 * MIB).to_string();
+            let words = ["-n", "ceph.quota.max_bytes", "-v", &limit, scope.to_str().unwrap()];
+            system("/usr/bin/setfattr", &words);
+        },
+        exceptions: &[("sparse", Expect::Differs("counted in full"))],
+        ..plain("cephfs")
     },
     Driver {
         // Growing a mounted ext4 wants a capability that root in a container lacks.

@@ -5,8 +5,8 @@ use std::process::{Command, ExitCode};
 use crate::cases::CASES;
 use crate::drivers::{DRIVERS, Driver};
 use crate::run::{self, Cell};
-use crate::site::{LABS, labs_dir};
-use crate::support::{COPY, VFADM, system};
+use crate::site::labs_dir;
+use crate::support::{COPY, LabUp, VFADM, system};
 
 const ASK: &str = "--inside-guest";
 const MARK: &str = "matrix-cell";
@@ -71,12 +71,12 @@ pub fn run(wanted: &[&(&'static Driver, Vec<&'static str>)]) -> Vec<Cell> {
 /// What the guest printed, and the end of what its lab complained.
 fn boot(names: &[String]) -> (String, String) {
     let dir = labs_dir("guest");
-    let script = format!("{LABS}/guest");
+    let script = LabUp::script_of("guest");
     let up = Command::new(&script).arg("up").arg(&dir).output();
     match up {
         Ok(out) if out.status.success() => {}
         Ok(out) => return (String::new(), tail(&out.stderr)),
-        Err(e) => return (String::new(), format!("{script}: {e}")),
+        Err(e) => return (String::new(), format!("{}: {e}", script.display())),
     }
     let mut command = Command::new(&script);
     command.arg("run").arg(&dir).arg("--");
@@ -96,7 +96,7 @@ fn boot(names: &[String]) -> (String, String) {
             let complaint = format!("{}\n{}\n{}", out.status, tail(&out.stdout), tail(&out.stderr));
             (text, complaint)
         }
-        (Err(e), _) | (_, Err(e)) => (String::new(), format!("{script}: {e}")),
+        (Err(e), _) | (_, Err(e)) => (String::new(), format!("{}: {e}", script.display())),
     }
 }
 

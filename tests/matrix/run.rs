@@ -6,7 +6,8 @@ use std::thread;
 use crate::cases::CASES;
 use crate::drivers::{Driver, Place};
 use crate::guest;
-use crate::site::{LabUp, Site};
+use crate::site::Site;
+use crate::support::LabUp;
 
 /// What became of one case on one driver.
 pub struct Cell {
@@ -39,7 +40,7 @@ pub fn all(wanted: &[(&'static Driver, Vec<&'static str>)]) -> Vec<Cell> {
 
 /// Brings the driver's lab up, runs the cases one after the other, and takes the lab down.
 pub fn of_driver(driver: &'static Driver, cases: &[&'static str]) -> Vec<Cell> {
-    let up = || caught(|| LabUp::of(driver)).map_err(|why| format!("the lab did not come up: {why}"));
+    let up = || caught(|| LabUp::new(driver.lab)).map_err(|why| format!("the lab did not come up: {why}"));
     let shared = (!driver.per_case).then(up);
     let mut cells = Vec::new();
     for case in CASES.iter().filter(|c| cases.contains(&c.name)) {

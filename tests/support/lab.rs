@@ -34,6 +34,11 @@ impl Lab {
         Lab { volume: root.join("local"), root, image: None, dir }
     }
 
+    /// A root and a volume somewhere else.
+    pub fn at(root: PathBuf, volume: PathBuf) -> Lab {
+        Lab { root, volume, ..Lab::bare() }
+    }
+
     /// Folders are plain directories, without limits.
     pub fn plain() -> Lab {
         let lab = Lab::bare();

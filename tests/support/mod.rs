@@ -4,12 +4,14 @@
 mod image;
 mod kernel;
 mod lab;
+mod labup;
 mod output;
 mod snapshot;
 
 pub use image::{Image, scratch};
 pub use kernel::kernel_limits;
 pub use lab::{Lab, words};
+pub use labup::LabUp;
 pub use output::Output;
 pub use snapshot::Snapshot;
 

@@ -173,7 +173,10 @@ fn escaped(at: &VolumeAt, sites: &[Site], escape: Escape) -> Audited {
         None => format!("volume {}", at.name),
     };
     let code = escape.kind.code();
-    let harmless = matches!(escape.kind, EscapeKind::NestedSubvolume | EscapeKind::Unaccounted);
+    let harmless = matches!(
+        escape.kind,
+        EscapeKind::NestedSubvolume | EscapeKind::NestedLimit | EscapeKind::Unaccounted
+    );
     let message = format!("{}: {}", escape.path.display(), escape.message);
     let mut finding = match harmless {
         true => Finding::warning(code, subject, message),

@@ -74,9 +74,7 @@ fn of_volume(
     let opened = volume.open().and_then(|_| driver.enforcement(&volume.path));
     let enforcement = match &opened {
         Ok((enforcement, warning)) => {
-            if *enforcement != Enforcement::KernelOwnerCanLeave {
-                warnings.extend(warning.clone());
-            }
+            warnings.extend(warning.clone().filter(|_| *enforcement == Enforcement::None));
             *enforcement
         }
         Err(error) => {

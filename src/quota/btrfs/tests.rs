@@ -73,7 +73,7 @@ impl Lab {
 }
 
 fn write(path: &Path, bytes: u64) -> (u64, Option<i32>) {
-    let written = write_as(&File::create(path).unwrap(), 65534, 65534, bytes).unwrap();
+    let written = write_as(&File::create(path).unwrap(), 65534, 65534, bytes, Default::default()).unwrap();
     (written.bytes, written.errno)
 }
 

@@ -83,8 +83,14 @@ fn the_mount_option_that_is_missing_is_said() {
 
 #[test]
 fn a_limit_is_rounded_up_to_whole_blocks_and_never_to_none() {
-    let driver = ProjectQuota { kind: DriverKind::Xfs };
-    for (asked, effective) in [(0, 1024), (1, 1024), (1024, 1024), (1025, 2048), (8 << 20, 8 << 20)] {
-        assert_eq!(driver.effective(asked), effective, "{asked}");
+    for (asked, block, effective) in [
+        (0, 4096, 4096),
+        (1, 512, 1024),
+        (1024, 1024, 1024),
+        (1025, 1024, 2048),
+        (8 << 20, 65536, 8 << 20),
+        ((8 << 20) + 1, 4096, (8 << 20) + 4096),
+    ] {
+        assert_eq!(round_up(asked, block), effective, "{asked} {block}");
     }
 }

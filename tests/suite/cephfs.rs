@@ -1,0 +1,118 @@
+//! A root and a volume on CephFS: two mounts of it are two nodes.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use crate::support::{Lab, LabUp, Output, system, vfadm};
+
+use super::consistency::{no_intents, records};
+
+const PER_NODE: usize = 24;
+
+/// A root `root` and a volume `v` on the lab's CephFS, with the user alice.
+fn site(up: &LabUp) -> Lab {
+    let lab = Lab::at(up.mount().join("root"), up.mount().join("v"));
+    fs::create_dir(&lab.volume).unwrap();
+    lab.ok(&format!("init --volume v={} --quota cephfs", lab.volume.display()));
+    lab.ok("user add alice");
+    lab
+}
+
+/// vfadm as it runs on the second node: under another host name, and with the second mount where the first one is.
+fn on_node_2(up: &LabUp, lab: &Lab, line: &str) -> Command {
+    let mount = up.mount();
+    let script = format!(
+        "mount --bind {0}2 {0} && echo node2 >/proc/sys/kernel/hostname && exec \"$@\"",
+        mount.display()
+    );
+    let mut command = Command::new("/usr/bin/unshare");
+    command.args(["--mount", "--uts", "sh", "-c", &script, "sh"]).arg(vfadm());
+    command.args(line.split(' ')).env("VFADM_ROOT", &lab.root);
+    command
+}
+
+#[test]
+fn two_nodes_that_make_folders_at_once_lose_none() {
+    let up = LabUp::new(Some("cephfs"));
+    let lab = site(&up);
+    let started: Vec<_> = (0..PER_NODE)
+        .flat_map(|n| {
+            let line = |node| format!("vfolder create alice/{node}-{n} --lock-timeout 120s");
+            [lab.command(line("one").split(' ')), on_node_2(&up, &lab, &line("two"))]
+        })
+        .map(|mut command| command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        .collect();
+    for child in started {
+        Output::of("vfolder create".to_owned(), &child.wait_with_output().unwrap()).exits(0);
+    }
+    assert_eq!(records(&lab, "vfolders").len(), 2 * PER_NODE);
+    assert_eq!(records(&lab, "scopes").len(), 1);
+    no_intents(&lab, "folders from two nodes");
+    lab.ok("registry check");
+    lab.ok("volume check v");
+    let seen = on_node_2(&up, &lab, "-o json vfolder list").output().unwrap();
+    let seen = Output::of("on node 2: vfolder list".to_owned(), &seen).exits(0).json();
+    assert_eq!(seen["count"], 2 * PER_NODE);
+}
+
+#[test]
+fn a_limit_that_one_node_set_is_read_and_changed_on_the_other() {
+    let up = LabUp::new(Some("cephfs"));
+    let lab = site(&up);
+    lab.ok("vfolder create alice/data --quota-init 8MiB");
+    let on_2 = |line: &str| {
+        let out = on_node_2(&up, &lab, line).output().unwrap();
+        Output::of(format!("on node 2: {line}"), &out).exits(0)
+    };
+    let shown = on_2("-o json quota show alice").json();
+    assert_eq!(shown["items"][0]["limit_bytes"], 8 << 20, "{shown}");
+    on_2("quota set alice 64MiB");
+    let shown = lab.json("quota show alice");
+    assert_eq!(shown["items"][0]["limit_bytes"], 64 << 20, "{shown}");
+    assert_eq!(shown["items"][0]["usage"], "lagging");
+}
+
+#[test]
+fn snapshots_that_a_tenant_took_are_found_and_do_not_keep_a_folder_from_being_purged() {
+    let up = LabUp::new(Some("cephfs"));
+    let lab = site(&up);
+    lab.ok("vfolder create alice/data");
+    let folder = lab.path("alice/data");
+    let as_tenant = |line: &str| {
+        let ids = "--reuid=50000 --regid=50000 --clear-groups --inh-caps=-all";
+        // The tenant's session is in the folder, which lies behind directories that only root can pass.
+        let script = format!("cd {} && exec setpriv {ids} {line}", folder.display());
+        system("/bin/sh", &["-c", &script]);
+    };
+    as_tenant("mkdir -p deep/er");
+    as_tenant("dd if=/dev/zero of=deep/file bs=64k count=4 status=none");
+    as_tenant("mkdir .snap/one");
+    as_tenant("mkdir deep/er/.snap/two");
+    as_tenant("setfattr -n ceph.quota.max_bytes -v 1048576 deep");
+
+    let audit = lab.run("-o json quota audit").exits(10).json();
+    let found: Vec<(String, String)> = audit["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| (f["code"].as_str().unwrap().to_owned(), f["message"].as_str().unwrap().to_owned()))
+        .collect();
+    let at = |path: &str| folder.join(path).display().to_string();
+    let uncounted = "what was deleted since is kept, and not counted";
+    assert_eq!(
+        found,
+        [
+            ("snapshot".to_owned(), format!("{}: it has the snapshots one: {uncounted}", folder.display())),
+            (
+                "nested_limit".to_owned(),
+                format!("{}: it has a limit of its own, 1 MiB, below the scope's", at("deep"))
+            ),
+            ("snapshot".to_owned(), format!("{}: it has the snapshots two: {uncounted}", at("deep/er"))),
+        ]
+    );
+
+    lab.ok("vfolder delete alice/data");
+    lab.ok("vfolder purge alice/data --yes");
+    assert!(!folder.exists());
+    lab.ok("quota audit");
+}
