@@ -353,7 +353,7 @@ _vfadm() {
                     return 0
                     ;;
                 --quota)
-                    COMPREPLY=($(compgen -W "auto xfs ext4 zfs cephfs btrfs dedicated none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto xfs ext4 zfs cephfs btrfs exec dedicated none" -- "${cur}"))
                     return 0
                     ;;
                 --root)
@@ -2760,14 +2760,29 @@ _vfadm() {
             return 0
             ;;
         vfadm__subcmd__volume__subcmd__add)
-            opts="-o -y -q -v -h -V --quota --folders --dedicated-to --mount-source --mount-type --mount-options --make-image --quota-host --no-verify --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
+            opts="-o -y -q -v -h -V --quota --driver-file --folders --dedicated-to --mount-source --mount-type --mount-options --make-image --quota-host --no-verify --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --quota)
-                    COMPREPLY=($(compgen -W "auto xfs ext4 zfs cephfs btrfs dedicated none" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto xfs ext4 zfs cephfs btrfs exec dedicated none" -- "${cur}"))
+                    return 0
+                    ;;
+                --driver-file)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
                     return 0
                     ;;
                 --folders)
@@ -3030,12 +3045,27 @@ _vfadm() {
             return 0
             ;;
         vfadm__subcmd__volume__subcmd__set)
-            opts="-o -y -q -v -h -V --default --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
+            opts="-o -y -q -v -h -V --default --driver-file --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --driver-file)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

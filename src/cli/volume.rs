@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Subcommand, ValueEnum};
+use clap::{ArgGroup, Subcommand, ValueEnum, ValueHint};
 
 use super::parse;
 use crate::domain::owner::Owner;
@@ -23,6 +23,8 @@ pub enum Driver {
     Cephfs,
     /// btrfs qgroups
     Btrfs,
+    /// Any other storage, by the programs that --driver-file names
+    Exec,
     /// The whole volume belongs to one owner; its size is the limit
     Dedicated,
     /// No limits
@@ -51,6 +53,9 @@ pub enum Volume {
         /// What sets its limits
         #[arg(long, value_enum, default_value = "auto", value_name = "DRIVER")]
         quota: Driver,
+        /// What to run, for --quota exec: examples/drivers has files for Weka, ONTAP, Lustre and Storage Scale
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        driver_file: Option<PathBuf>,
         /// What a folder is on it
         #[arg(long, value_enum)]
         folders: Option<Folders>,
@@ -86,13 +91,17 @@ pub enum Volume {
         volume: String,
     },
     /// Change a volume
+    #[command(group(ArgGroup::new("change").required(true)))]
     Set {
         /// Its name
         #[arg(value_parser = parse::volume)]
         volume: String,
         /// Make it the volume that is meant where none is named
-        #[arg(long, required = true)]
+        #[arg(long, group = "change")]
         default: bool,
+        /// Drive a volume of the driver exec by another file
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "change")]
+        driver_file: Option<PathBuf>,
     },
     /// Mount a volume that was added with --mount-source or --make-image
     Mount {

@@ -20,6 +20,7 @@ impl App {
                 name,
                 path,
                 driver: driver_kind(arguments.quota),
+                driver_file: None,
                 folders: None,
                 dedicated_to: None,
                 mount: None,

@@ -41,6 +41,7 @@ pub(super) fn driver_kind(driver: Driver) -> Option<DriverKind> {
         Driver::Zfs => Some(DriverKind::Zfs),
         Driver::Cephfs => Some(DriverKind::Cephfs),
         Driver::Btrfs => Some(DriverKind::Btrfs),
+        Driver::Exec => Some(DriverKind::Exec),
         Driver::Dedicated => Some(DriverKind::Dedicated),
         Driver::None => Some(DriverKind::None),
     }
@@ -81,6 +82,7 @@ impl App {
                 volume,
                 path,
                 quota,
+                driver_file,
                 folders,
                 dedicated_to,
                 mount_source,
@@ -95,7 +97,9 @@ impl App {
                 let request = volume::Add {
                     name: volume,
                     path,
-                    driver: driver_kind(quota),
+                    // A driver file says which driver is meant.
+                    driver: driver_kind(quota).or(driver_file.is_some().then_some(DriverKind::Exec)),
+                    driver_file: driver_file.as_deref().map(volume::read_driver_file).transpose()?,
                     folders: folders.map(|f| match f {
                         Folders::Directory => quota::Folders::Directory,
                         Folders::Subvolume => quota::Folders::Subvolume,
@@ -128,6 +132,10 @@ impl App {
                 volume::warnings(&item).iter().for_each(|w| self.out.warn(w));
                 self.out.one(KIND, &item)?;
                 Ok(0)
+            }
+            Volume::Set { volume, driver_file: Some(file), .. } => {
+                let file = volume::read_driver_file(&file)?;
+                self.done(KIND, change(&self.ctx, |state| volume::set_driver_file(state, &volume, &file))?)
             }
             Volume::Set { volume, .. } => {
                 self.done(KIND, change(&self.ctx, |state| volume::set_default(state, &volume))?)

@@ -1,6 +1,7 @@
 //! Pure types and rules: no files, no clap, no YAML.
 
 pub mod action;
+pub mod driver_file;
 pub mod duration;
 pub mod error;
 pub mod finding;

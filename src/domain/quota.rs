@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::driver_file::DriverFile;
+
 /// How well a limit holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -68,6 +70,8 @@ pub enum DriverKind {
     Cephfs,
     /// btrfs qgroups.
     Btrfs,
+    /// Programs that a driver file names.
+    Exec,
     /// The whole volume belongs to one owner.
     Dedicated,
     /// No limits.
@@ -82,12 +86,28 @@ pub struct Storage {
     /// The only host that can set them, by the name that `uname -n` prints there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_host: Option<String>,
+    /// The driver file of the driver `exec`.
+    #[serde(rename = "exec", default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<DriverFile>,
 }
 
 impl Storage {
     /// A driver that needs no settings.
     pub fn of(driver: DriverKind) -> Storage {
-        Storage { driver, quota_host: None }
+        Storage { driver, quota_host: None, file: None }
+    }
+
+    /// What a driver file describes.
+    pub fn exec(file: DriverFile) -> Storage {
+        Storage { driver: DriverKind::Exec, quota_host: None, file: Some(file) }
+    }
+
+    /// The driver by its full name: `xfs`, `exec:weka`.
+    pub fn label(&self) -> String {
+        match &self.file {
+            Some(file) => format!("{}:{}", self.driver.name(), file.name),
+            None => self.driver.name().to_owned(),
+        }
     }
 }
 
@@ -105,6 +125,7 @@ impl DriverKind {
             DriverKind::Zfs => "zfs",
             DriverKind::Cephfs => "cephfs",
             DriverKind::Btrfs => "btrfs",
+            DriverKind::Exec => "exec",
             DriverKind::Dedicated => "dedicated",
             DriverKind::None => "none",
         }

@@ -114,6 +114,11 @@ pub fn open_existing(dir: &Dir, name: &str) -> Result<Option<File>> {
     }
 }
 
+/// The user that this process runs as.
+pub fn own_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
 /// True when this process runs as root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()

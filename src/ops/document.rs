@@ -114,6 +114,7 @@ pub fn volume(registry: &Registry, name: &str, volume: &Volume) -> Value {
         "default": registry.settings.default_volume.as_deref() == Some(name),
         "dedicated_to": volume.dedicated_to,
         "quota_host": volume.storage.quota_host,
+        "driver_file": volume.storage.file.as_ref().map(|file| &file.name),
         "mount": volume.mount,
         "allowed": allowed,
         "blocked_for": volume.blocked_for,

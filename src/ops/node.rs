@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::domain::error::{Error, Result};
-use crate::domain::quota::DriverKind;
+use crate::domain::quota::Storage;
 use crate::host::files::{self, Ownership};
 use crate::host::process::hostname;
 use crate::registry::root::Root;
@@ -37,14 +37,14 @@ fn read(root: &Root) -> Result<Node> {
 }
 
 /// True when a limit of this driver was seen to hold on this host.
-pub fn is_verified(root: &Root, driver: DriverKind) -> Result<bool> {
-    Ok(read(root)?.verified.contains_key(driver.name()))
+pub fn is_verified(root: &Root, storage: &Storage) -> Result<bool> {
+    Ok(read(root)?.verified.contains_key(&storage.label()))
 }
 
 /// Notes that a limit of this driver was seen to hold on this host.
-pub fn note_verified(root: &Root, driver: DriverKind) -> Result<()> {
+pub fn note_verified(root: &Root, storage: &Storage) -> Result<()> {
     let mut node = read(root)?;
-    node.verified.insert(driver.name().to_owned(), crate::registry::now());
+    node.verified.insert(storage.label(), crate::registry::now());
     let text = serde_yaml::to_string(&node).map_err(|e| Error::storage(format!("cannot note that: {e}")))?;
     let dir = root.private(DIR)?;
     let stat = dir.stat_self()?;

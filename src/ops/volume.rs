@@ -3,12 +3,14 @@
 mod add;
 mod capacity;
 mod check;
+mod driver_file;
 mod image;
 mod mount;
 
 use serde_json::Value;
 
 use super::{State, document, sidecar};
+use crate::domain::driver_file::DriverFile;
 use crate::domain::error::{Error, Result};
 use crate::domain::record::{Scope, VFolder, Volume};
 use crate::plan::{Outcome, Plan, Step, VolumeAt};
@@ -16,6 +18,7 @@ use crate::registry::{Change, Registry};
 pub use add::{Add, add, add_and_note};
 pub use capacity::warnings;
 pub use check::check;
+pub use driver_file::read as read_driver_file;
 pub use image::grow;
 pub use mount::{mount, unmount};
 
@@ -50,6 +53,41 @@ pub fn show(state: &State<'_>, name: &str) -> Result<Value> {
 fn folders_on(registry: &Registry, volume: &str) -> Result<Vec<String>> {
     let all = registry.all::<VFolder>()?;
     Ok(all.into_iter().filter(|(_, f)| f.volume == volume).map(|(key, _)| key).collect())
+}
+
+/// Plans another driver file for a volume of the driver `exec`.
+pub fn set_driver_file(state: &State<'_>, name: &str, file: &DriverFile) -> Result<Plan> {
+    let mut volume: Volume = state.registry.require(name)?;
+    let Some(before) = volume.storage.file.replace(file.clone()) else {
+        return Err(Error::conflict(format!(
+            "the volume '{name}' has the driver {}, which takes no driver file",
+            volume.storage.driver.name()
+        )));
+    };
+    let mut plan = if before == *file {
+        Plan::unchanged(format!("the volume '{name}' has this driver file already"))
+    } else if before.wants_id() != file.wants_id() {
+        return Err(Error::conflict(format!(
+            "the driver file {} {} a number for each scope, and {} {}: scopes cannot change over",
+            file.name,
+            if file.wants_id() { "wants" } else { "wants not" },
+            before.name,
+            if before.wants_id() { "does" } else { "does not" },
+        ))
+        .hint("add a second volume with it"));
+    } else {
+        let mut plan =
+            Plan::new(Outcome::Changed, format!("the volume '{name}' is driven by the file {}", file.name));
+        let at = VolumeAt::new(state.registry.header.registry, name, &volume);
+        at.open()?;
+        add::require_ready(&*at.driver(), &at)?;
+        plan.changes.push(Change::put(name.to_owned(), &volume)?);
+        let marker = sidecar::marker(state.registry, name, &volume);
+        plan.after.push(Step::Mark { volume: at, marker, update: true });
+        plan
+    };
+    plan.item = Some(document::volume(state.registry, name, &volume));
+    Ok(plan)
 }
 
 /// Plans the default volume.

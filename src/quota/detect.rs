@@ -54,8 +54,8 @@ const WRITE: u64 = 4 * LIMIT;
 const ROOM: u64 = 16 * LIMIT;
 /// How long a tenant goes on where limits are left to the storage's clients.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Name of a trial's scope, before its kernel id. One that was left by a crash is removed by the next trial.
-const PREFIX: &str = ".vfadm-trial-";
+/// Name of a trial's scope, before its kernel id: one that any storage takes for a qtree or a fileset. One that was left by a crash is removed by the next trial.
+const PREFIX: &str = "vfadm-trial-";
 /// Kernel ids of trials: far above those that are given to owners, within 32 bits.
 const IDS: std::ops::Range<u64> = 4_000_000_000..4_000_000_256;
 /// A uid and gid without rights.

@@ -6,6 +6,7 @@ mod cephfs;
 mod dedicated;
 mod detect;
 mod elsewhere;
+mod exec;
 mod none;
 mod plain;
 mod project;
@@ -29,6 +30,7 @@ pub use cephfs::Cephfs;
 pub use dedicated::Dedicated;
 pub use detect::{Detected, Proof, detect, prove};
 use elsewhere::Elsewhere;
+pub use exec::{Exec, groups};
 pub use none::NoLimits;
 pub use project::ProjectQuota;
 pub use zfs::Zfs;
@@ -211,6 +213,11 @@ pub fn driver(storage: &Storage) -> Box<dyn QuotaDriver> {
         DriverKind::Zfs => Box::new(Zfs),
         DriverKind::Cephfs => Box::new(Cephfs),
         DriverKind::Btrfs => Box::new(Btrfs),
+        DriverKind::Exec => match &storage.file {
+            Some(file) => Box::new(Exec { file: file.clone() }),
+            // The registry is validated, so that such a record does not get here.
+            None => Box::new(NoLimits),
+        },
         DriverKind::Dedicated => Box::new(Dedicated),
         DriverKind::None => Box::new(NoLimits),
     };

@@ -45,8 +45,9 @@ pub fn schema() -> Value {
             "volumes": section(record(&["id", "path", "driver", "folders"], json!({
                 "id": uuid,
                 "path": {"type": "string", "pattern": "^/"},
-                "driver": {"enum": ["xfs", "ext4", "zfs", "cephfs", "btrfs", "dedicated", "none"]},
+                "driver": {"enum": ["xfs", "ext4", "zfs", "cephfs", "btrfs", "exec", "dedicated", "none"]},
                 "folders": {"enum": ["directory", "subvolume", "dataset"]},
+                "exec": {"type": "object", "description": "the driver file of the driver exec"},
                 "dedicated_to": owner,
                 "blocked": actions,
                 "blocked_for": by_owner,

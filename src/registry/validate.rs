@@ -99,6 +99,10 @@ impl Check<'_> {
                 None if dedicated => self.error::<Volume>("no_owner", &key, "it is dedicated to nobody"),
                 _ => {}
             }
+            let exec = volume.storage.driver == crate::domain::quota::DriverKind::Exec;
+            if exec != volume.storage.file.is_some() {
+                self.error::<Volume>("bad_driver", &key, "the driver exec, and only it, has a driver file");
+            }
         }
         Ok(())
     }

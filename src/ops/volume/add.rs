@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::image;
+use crate::domain::driver_file::DriverFile;
 use crate::domain::error::{Error, Result};
 use crate::domain::name;
 use crate::domain::owner::Owner;
@@ -26,6 +27,8 @@ pub struct Add {
     pub path: PathBuf,
     /// Its driver; `None` finds out by trying.
     pub driver: Option<DriverKind>,
+    /// The driver file of the driver `exec`.
+    pub driver_file: Option<DriverFile>,
     /// What a folder is.
     pub folders: Option<Folders>,
     /// The only owner.
@@ -50,11 +53,11 @@ pub struct Add {
 pub fn add_and_note(ctx: &Context, request: &Add) -> Result<Done> {
     let mut done = ops::change(ctx, |state| add(state, request))?;
     let verified = done.plan.steps.iter().find_map(|step| match step {
-        Step::Verify { volume } => Some(volume.storage.driver),
+        Step::Verify { volume } => Some(&volume.storage),
         _ => None,
     });
-    if let Some(driver) = verified.filter(|_| !done.planned) {
-        let noted = ops::read(ctx).and_then(|reading| node::note_verified(&reading.root, driver));
+    if let Some(storage) = verified.filter(|_| !done.planned) {
+        let noted = ops::read(ctx).and_then(|reading| node::note_verified(&reading.root, storage));
         done.warnings.extend(noted.err().map(|e| format!("it will be tried again: {}", e.message)));
     }
     Ok(done)
@@ -114,7 +117,7 @@ pub fn add(state: &State<'_>, request: &Add) -> Result<Plan> {
     }
     // A driver that was found by trying has been tried.
     let untried = request.driver.is_some() && driver.kind().limits_scopes();
-    if request.verify && untried && !node::is_verified(state.root, driver.kind())? {
+    if request.verify && untried && !node::is_verified(state.root, &volume.storage)? {
         plan.steps.push(Step::Verify { volume: at.clone() });
     }
     plan.steps.push(Step::Mark {
@@ -125,7 +128,7 @@ pub fn add(state: &State<'_>, request: &Add) -> Result<Plan> {
     plan.message = format!(
         "volume {volume_name} added: {} with the driver {} (folders: {})",
         path.display(),
-        driver.kind().name(),
+        volume.storage.label(),
         folders.name()
     );
     plan.changes.push(Change::put(volume_name.clone(), &volume)?);
@@ -193,6 +196,19 @@ fn require_unmarked(path: &Path) -> Result<()> {
 
 /// The settings of the driver that was asked for, or of the best one that works there.
 fn choose(request: &Add, path: &Path, plan: &mut Plan) -> Result<Storage> {
+    match (request.driver, &request.driver_file) {
+        (Some(DriverKind::Exec), None) => {
+            return Err(Error::usage("the driver exec needs a file that says what to run")
+                .hint("add --driver-file FILE; examples/drivers has some"));
+        }
+        (Some(DriverKind::Exec), Some(file)) if request.dedicated_to.is_none() => {
+            return Ok(Storage::exec(file.clone()));
+        }
+        (Some(DriverKind::Exec) | None, _) | (_, None) => {}
+        (Some(kind), Some(_)) => {
+            return Err(Error::usage(format!("--driver-file goes with --quota exec, not {}", kind.name())));
+        }
+    }
     match (request.driver, &request.dedicated_to) {
         (Some(DriverKind::Dedicated), None) => {
             Err(Error::usage("a dedicated volume needs its owner").hint("add --dedicated-to OWNER"))
@@ -251,6 +267,23 @@ fn mount(request: &Add, source: &MountSource, at: &VolumeAt, plan: &mut Plan) ->
     Ok(())
 }
 
+fn unable(driver: &dyn QuotaDriver, at: &VolumeAt, reason: &str, remedy: String) -> Error {
+    Error::storage(format!(
+        "the driver {} cannot be used on {}: {reason}",
+        driver.kind().name(),
+        at.path.display()
+    ))
+    .hint(remedy)
+}
+
+/// Refuses a driver that cannot work on the volume as it is (exit 8).
+pub(super) fn require_ready(driver: &dyn QuotaDriver, at: &VolumeAt) -> Result<()> {
+    match driver.inspect(&at.path)? {
+        Readiness::Unable { reason, remedy } => Err(unable(driver, at, &reason, remedy)),
+        _ => Ok(()),
+    }
+}
+
 fn enable(driver: &dyn QuotaDriver, at: &VolumeAt, probed: &Path, yes: bool, plan: &mut Plan) -> Result<()> {
     match driver.inspect(probed)? {
         Readiness::Ready => plan.warnings.extend(driver.enforcement(probed)?.1),
@@ -264,14 +297,7 @@ fn enable(driver: &dyn QuotaDriver, at: &VolumeAt, probed: &Path, yes: bool, pla
             }
             plan.steps.push(Step::EnableQuota { volume: at.clone(), what });
         }
-        Readiness::Unable { reason, remedy } => {
-            return Err(Error::storage(format!(
-                "the driver {} cannot be used on {}: {reason}",
-                driver.kind().name(),
-                at.path.display()
-            ))
-            .hint(remedy));
-        }
+        Readiness::Unable { reason, remedy } => return Err(unable(driver, at, &reason, remedy)),
     }
     Ok(())
 }
