@@ -2786,7 +2786,7 @@ _vfadm() {
                     return 0
                     ;;
                 --folders)
-                    COMPREPLY=($(compgen -W "directory subvolume" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "directory subvolume dataset" -- "${cur}"))
                     return 0
                     ;;
                 --dedicated-to)

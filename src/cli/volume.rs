@@ -38,6 +38,8 @@ pub enum Folders {
     Directory,
     /// A btrfs subvolume
     Subvolume,
+    /// A ZFS dataset, below its quota scope's
+    Dataset,
 }
 
 /// Volumes.

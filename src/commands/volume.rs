@@ -103,6 +103,7 @@ impl App {
                     folders: folders.map(|f| match f {
                         Folders::Directory => quota::Folders::Directory,
                         Folders::Subvolume => quota::Folders::Subvolume,
+                        Folders::Dataset => quota::Folders::Dataset,
                     }),
                     dedicated_to,
                     quota_host,

@@ -222,8 +222,9 @@ impl Target {
         User { pid, command: command_name(pid), how }
     }
 
+    /// What is mounted at its own place is not a use: a folder can be a filesystem of its own.
     fn covers(&self, mount: &Mount) -> bool {
-        mount.device == self.device && mount.root.starts_with(&self.root)
+        mount.device == self.device && mount.root.starts_with(&self.root) && mount.point != self.path
     }
 
     fn opened_by(&self, proc: &Path) -> Option<String> {

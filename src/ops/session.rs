@@ -141,7 +141,7 @@ fn obstacle(state: &State<'_>, folder: &Folder) -> Result<Option<Error>> {
 
 fn open(state: &State<'_>, folder: &Folder, subpath: &str) -> Result<OwnedFd> {
     let site = Site::of_folder(state.registry, &folder.owner, &folder.record)?;
-    let dir = site.place.open()?.open_beneath(Path::new(&folder.record.place()))?;
+    let dir = site.place.open_folder(Path::new(&folder.record.place()))?;
     if subpath.is_empty() {
         return Ok(open_path_beneath(&dir, Path::new("."))?);
     }

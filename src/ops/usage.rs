@@ -35,7 +35,7 @@ pub fn folders(state: &State<'_>, references: &[FolderRef], all: bool) -> Result
 /// Walks a folder and counts.
 pub fn usage(state: &State<'_>, folder: &Folder, progress: &dyn Progress) -> Result<Value> {
     let site = Site::of_folder(state.registry, &folder.owner, &folder.record)?;
-    let dir = site.place.open()?.open_beneath(Path::new(&folder.record.place()))?;
+    let dir = site.place.open_folder(Path::new(&folder.record.place()))?;
     let measured = measure(&dir, progress)?;
     let mut item = json!({
         "vfolder": folder.key(),

@@ -1,6 +1,6 @@
 //! A volume and a scope as steps name them: enough to act on them without the registry.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -127,6 +127,15 @@ impl ScopePlace {
     /// Opens its directory on the right volume.
     pub fn open(&self) -> Result<Dir> {
         self.volume.driver().open_scope(&self.volume.open()?, &self.at())
+    }
+
+    /// Opens a folder by its path below the scope.
+    pub fn open_folder(&self, place: &Path) -> Result<Dir> {
+        let scope = self.open()?;
+        let (Some(parents), Some(name)) = (place.parent(), place.file_name()) else {
+            return Err(Error::storage(format!("{} is not a folder's path", place.display())));
+        };
+        self.volume.driver().open_folder(&self.at(), &scope.open_beneath(parents)?, name)
     }
 
     /// What it is called in messages.

@@ -66,6 +66,17 @@ impl QuotaDriver for Elsewhere {
         Err(self.refusal())
     }
 
+    fn open_folder(&self, scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<Dir> {
+        if scope.folders == Folders::Directory {
+            return Ok(parent.open_beneath(Path::new(name))?);
+        }
+        let dir = parent.open_dir(name)?;
+        match dir.stat_self()?.st_dev == parent.stat_self()?.st_dev {
+            true => Err(Error::storage(format!("nothing is mounted at {}", parent.join(name).display()))),
+            false => Ok(dir),
+        }
+    }
+
     fn prepare_scope(&self, _scope: &ScopeAt<'_>) -> Result<()> {
         Err(self.refusal())
     }

@@ -123,6 +123,12 @@ pub trait QuotaDriver: Send + Sync {
         Ok(volume.open_beneath(Path::new(scope.dir))?)
     }
 
+    /// Opens the folder `name` of `parent`, after making sure that it is the folder and not what lies under it where it
+    /// is not mounted (exit 8). `parent` is a directory of vfadm's own.
+    fn open_folder(&self, _scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<Dir> {
+        Ok(parent.open_beneath(Path::new(name))?)
+    }
+
     /// Makes the scope's directory (root, 0700) and its kernel objects, without a limit.
     fn prepare_scope(&self, scope: &ScopeAt<'_>) -> Result<()>;
 

@@ -8,6 +8,7 @@
 //! * In a full dataset root cannot make or rename an entry either; removing works ([`room`]).
 //! * What is not mounted leaves an empty directory behind, and is not seen by who writes there.
 
+mod folder;
 mod room;
 mod tool;
 
@@ -60,6 +61,10 @@ impl QuotaDriver for Zfs {
 
     fn default_folders(&self) -> Folders {
         Folders::Directory
+    }
+
+    fn supports(&self, folders: Folders) -> bool {
+        matches!(folders, Folders::Directory | Folders::Dataset)
     }
 
     fn inspect(&self, volume: &Path) -> Result<Readiness> {
@@ -121,6 +126,13 @@ impl QuotaDriver for Zfs {
             .hint(format!("zfs mount {dataset}")))
     }
 
+    fn open_folder(&self, scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<Dir> {
+        match scope.folders {
+            Folders::Dataset => folder::open(scope, parent, name),
+            _ => Ok(parent.open_beneath(Path::new(name))?),
+        }
+    }
+
     fn prepare_scope(&self, scope: &ScopeAt<'_>) -> Result<()> {
         let volume = plain::open_volume(scope.volume)?;
         let (parent, dataset) = (volume_dataset(scope.volume)?, scope_dataset(scope)?);
@@ -154,7 +166,7 @@ impl QuotaDriver for Zfs {
             }
         }
         if tool::get(&dataset, &["type"])?.is_some() {
-            tool::destroy(&dataset)?;
+            tool::destroy(&dataset, false)?;
         }
         volume.remove_dir(scope.dir)?;
         Ok(Removal::Gone)
@@ -208,21 +220,38 @@ impl QuotaDriver for Zfs {
     }
 
     fn make_folder(&self, scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
-        self.despite_limit(scope, &mut || plain::make_folder(parent, name))
+        match scope.folders {
+            Folders::Dataset => folder::make(scope, parent, name),
+            _ => self.despite_limit(scope, &mut || plain::make_folder(parent, name)),
+        }
     }
 
-    fn remove_empty_folder(&self, _scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
-        Ok(plain::remove_empty_folder(parent, name)?)
+    fn remove_empty_folder(&self, scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
+        match scope.folders {
+            Folders::Dataset => folder::remove_empty(scope, parent, name),
+            _ => Ok(plain::remove_empty_folder(parent, name)?),
+        }
     }
 
     fn remove_folder(
         &self,
-        _scope: &ScopeAt<'_>,
+        scope: &ScopeAt<'_>,
         parent: &Dir,
         name: &OsStr,
         progress: &dyn Progress,
     ) -> Result<()> {
+        if scope.folders == Folders::Dataset {
+            return folder::remove(scope, parent, name);
+        }
         Ok(remove(parent, name, &RemoveOptions { subvolume: None, threads: 0 }, progress).map(drop)?)
+    }
+
+    fn move_folder(&self, scope: &ScopeAt<'_>, from: (&Dir, &OsStr), to: (&Dir, &OsStr)) -> Result<()> {
+        if scope.folders != Folders::Dataset {
+            return self.despite_limit(scope, &mut || from.0.rename(from.1, to.0, to.1));
+        }
+        self.despite_limit(scope, &mut || to.0.make_dir(to.1, plain::SCOPE_MODE).map(drop))?;
+        folder::move_to(scope, from, to)
     }
 
     fn audit(&self, volume: &Path, scopes: &[ScopeAt<'_>], found: &mut dyn FnMut(Escape)) -> Result<()> {
@@ -232,6 +261,11 @@ impl QuotaDriver for Zfs {
             let Some(below) = dataset.strip_prefix(&format!("{parent}/")) else { continue };
             let (first, rest) = below.split_once('/').map_or((below, None), |(a, b)| (a, Some(b)));
             let scope = scopes.iter().position(|scope| scope.dir == first);
+            let is_folder = scope.is_some_and(|place| scopes[place].folders == Folders::Dataset)
+                && rest.is_some_and(is_digits);
+            if is_folder {
+                continue;
+            }
             if let Some(escape) = judge(volume, dataset, first, rest, scope, properties) {
                 found(escape);
             }
@@ -263,6 +297,11 @@ impl QuotaDriver for Zfs {
     }
 }
 
+/// The name of a scope, and of a folder that is a dataset.
+fn is_digits(name: &str) -> bool {
+    name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// What an audit says of a dataset below the volume's.
 fn judge(
     volume: &Path,
@@ -292,7 +331,7 @@ fn judge(
             format!("the dataset {dataset} lies inside the scope; it is counted, but is no vfolder"),
             false,
         )),
-        (None, None) if first.len() == 32 && first.bytes().all(|b| b.is_ascii_hexdigit()) => {
+        (None, None) if is_digits(first) => {
             Some(escape(EscapeKind::Unaccounted, format!("the dataset {dataset} belongs to no scope"), false))
         }
         (None, _) => None,

@@ -87,6 +87,29 @@ const fn plain(name: &'static str) -> Driver {
     }
 }
 
+const fn zfs(name: &'static str) -> Driver {
+    Driver {
+        lab: Some("zfs"),
+        arrange: |lab, case| {
+            let mount = lab.mount();
+            let pool = system("/usr/bin/findmnt", &["-no", "SOURCE", mount.to_str().unwrap()]);
+            system("/usr/sbin/zfs", &["create", &format!("{}/{case}", pool.trim())]);
+            mount.join(case)
+        },
+        // What is in flight when the quota is reached.
+        overshoot: MIB,
+        // What a new dataset takes.
+        empty: 256 << 10,
+        tamper: |site| {
+            let scope = site.scope_dir();
+            let dataset = system("/usr/bin/findmnt", &["-no", "SOURCE", scope.to_str().unwrap()]);
+            system("/usr/sbin/zfs", &["set", "quota=32M", dataset.trim()]);
+        },
+        exceptions: &[("shrink_below_usage", Expect::Refused(8, "are used, more than"))],
+        ..plain(name)
+    }
+}
+
 /// A directory of the lab's filesystem.
 fn directory(lab: &LabUp, case: &str) -> PathBuf {
     let path = lab.mount().join(case);
@@ -144,26 +167,8 @@ pub const DRIVERS: &[Driver] = &[
         empty: 16 << 10,
         ..plain("btrfs-directory")
     },
-    Driver {
-        options: |_| "--quota zfs".to_owned(),
-        arrange: |lab, case| {
-            let mount = lab.mount();
-            let pool = system("/usr/bin/findmnt", &["-no", "SOURCE", mount.to_str().unwrap()]);
-            system("/usr/sbin/zfs", &["create", &format!("{}/{case}", pool.trim())]);
-            mount.join(case)
-        },
-        // What is in flight when the quota is reached.
-        overshoot: MIB,
-        // What a new dataset takes.
-        empty: 256 << 10,
-        tamper: |site| {
-            let scope = site.scope_dir();
-            let dataset = system("/usr/bin/findmnt", &["-no", "SOURCE", scope.to_str().unwrap()]);
-            system("/usr/sbin/zfs", &["set", "quota=32M", dataset.trim()]);
-        },
-        exceptions: &[("shrink_below_usage", Expect::Refused(8, "are used, more than"))],
-        ..plain("zfs")
-    },
+    Driver { options: |_| "--quota zfs".to_owned(), ..zfs("zfs") },
+    Driver { options: |_| "--quota zfs --folders dataset".to_owned(), ..zfs("zfs-dataset") },
     Driver {
         options: |_| "--quota cephfs".to_owned(),
         enforcement: "cooperative",

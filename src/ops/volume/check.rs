@@ -62,13 +62,10 @@ fn check_scopes(state: &State<'_>, at: &VolumeAt, findings: &mut Vec<Finding>) -
         }
         let volume = registry.require::<Volume>(&at.name)?;
         let site = Site::find(registry, &owner, &at.name, &volume)?;
-        let dir = match site.place.open() {
-            Ok(dir) => dir,
-            Err(error) => {
-                findings.push(Finding::error("scope_missing", format!("quota scope {key}"), error.message));
-                continue;
-            }
-        };
+        if let Err(error) = site.place.open() {
+            findings.push(Finding::error("scope_missing", format!("quota scope {key}"), error.message));
+            continue;
+        }
         let reading = at.driver().read(&at.path, &[site.place.at()])?;
         let enforced = at.storage.driver.limits_scopes();
         if let Some(reading) = reading.first().filter(|r| enforced && r.limit != scope.limit) {
@@ -90,7 +87,7 @@ fn check_scopes(state: &State<'_>, at: &VolumeAt, findings: &mut Vec<Finding>) -
             );
         }
         for (folder_key, folder) in scope::folders(registry, &owner, &at.name)? {
-            let there = dir.open_beneath(Path::new(&folder.place())).is_ok();
+            let there = site.place.open_folder(Path::new(&folder.place())).is_ok();
             if !there && folder.status != Status::Purging {
                 let path = site.place.path().join(folder.place());
                 findings.push(Finding::error(

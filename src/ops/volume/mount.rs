@@ -76,10 +76,9 @@ fn require_unused(state: &State<'_>, name: &str, at: &VolumeAt) -> Result<()> {
         .hint(format!("end them first: vfadm session stop {first}"))
         .detail("sessions", json!(sessions)));
     }
-    let own = format!("mounted at {}", at.path.display());
     let target = process::Target::of(&at.path)?;
     let users = target.map_or(Ok(Vec::new()), |target| target.users())?;
-    match users.iter().find(|user| user.how != own) {
+    match users.first() {
         None => Ok(()),
         Some(user) => Err(Error::in_use(format!(
             "the volume '{name}' is in use on this host by pid {} ({}, {})",

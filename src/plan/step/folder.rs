@@ -20,8 +20,9 @@ pub(super) fn make_folder(scope: &ScopePlace, path: &Path, ids: (u32, u32), mode
     let (parents, name) = split(path)?;
     let top = scope.open()?;
     let parent = top.ensure_path(parents, SCOPE_MODE)?;
-    scope.volume.driver().make_folder(&scope.at(), &parent, name)?;
-    let folder = parent.open_beneath(Path::new(name))?;
+    let driver = scope.volume.driver();
+    driver.make_folder(&scope.at(), &parent, name)?;
+    let folder = driver.open_folder(&scope.at(), &parent, name)?;
     folder.set_mode(mode)?;
     folder.set_owner(ids.0, ids.1)?;
     sync_path(&top, parents)

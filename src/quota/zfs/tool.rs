@@ -134,11 +134,13 @@ pub(super) fn change(word: &str, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Destroys a dataset without children. One whose last file was closed just before is busy for a moment.
-pub(super) fn destroy(dataset: &str) -> Result<()> {
+/// Destroys a dataset; with all snapshots of it where `snapshots` says so. One that has others below it, or clones, is
+/// an error. One whose last file was closed just before is busy for a moment.
+pub(super) fn destroy(dataset: &str, snapshots: bool) -> Result<()> {
+    let words = if snapshots { vec!["-r", dataset] } else { vec![dataset] };
     let mut pause = Duration::from_millis(10);
     loop {
-        match change("destroy", &[dataset]) {
+        match change("destroy", &words) {
             Err(error) if error.message.contains("is busy") && pause < Duration::from_secs(2) => {}
             Err(error) if error.message.contains("has children") => {
                 return Err(error.hint(format!(

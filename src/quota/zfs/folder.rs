@@ -1,0 +1,94 @@
+//! Folders that are datasets of their own: children of the scope's, mounted at the folder's path. They are made, moved
+//! and removed as such, whatever their size.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use nix::libc;
+
+use super::{dataset_at, plain, scope_dataset, tool};
+use crate::domain::error::{Error, Result};
+use crate::host::Error as HostError;
+use crate::host::dir::Dir;
+use crate::quota::ScopeAt;
+
+/// The dataset of the folder `name` in `parent`: the scope's, and the folder's 32 digits. In use a folder is at
+/// `aa/bb/` and 28 digits; in `.trash` and `.staging` its name has them all.
+fn dataset(scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<String> {
+    let text = |part: Option<&OsStr>| part.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
+    let path = parent.path();
+    let name = text(Some(name));
+    let digits = match name.len() {
+        28 => text(path.parent().and_then(Path::file_name)) + &text(path.file_name()) + &name,
+        _ => name,
+    };
+    Ok(format!("{}/{digits}", scope_dataset(scope)?))
+}
+
+/// Opens a folder, after making sure that its dataset is mounted there (exit 8).
+pub(super) fn open(scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<Dir> {
+    let dataset = dataset(scope, parent, name)?;
+    let dir = parent.open_dir(name)?;
+    if dir.stat_self()?.st_dev != parent.stat_self()?.st_dev
+        && dataset_at(&parent.join(name))?.as_ref() == Some(&dataset)
+    {
+        return Ok(dir);
+    }
+    Err(Error::storage(format!("the dataset {dataset} is not mounted at {}", parent.join(name).display()))
+        .hint(format!("zfs mount {dataset}")))
+}
+
+pub(super) fn make(scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
+    if parent.stat(name)?.is_some() {
+        return Err(HostError::path(
+            "make directory",
+            parent.join(name),
+            std::io::Error::from_raw_os_error(libc::EEXIST),
+        )
+        .into());
+    }
+    let option = format!("mountpoint={}", parent.join(name).display());
+    tool::change("create", &["-o", &option, &dataset(scope, parent, name)?])?;
+    Ok(open(scope, parent, name)?.set_mode(plain::SCOPE_MODE)?)
+}
+
+/// Removes a dataset with its snapshots, and the directory that it was mounted at.
+pub(super) fn remove(scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
+    let dataset = dataset(scope, parent, name)?;
+    if tool::get(&dataset, &["type"])?.is_some() {
+        tool::destroy(&dataset, true)?;
+    }
+    // Without its dataset there is an empty directory, or nothing.
+    parent.remove_dir(name)?;
+    Ok(())
+}
+
+/// Takes back [`make`]; what holds something stays, and is an error.
+pub(super) fn remove_empty(scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
+    match parent.open_dir(name) {
+        Ok(dir) if !dir.is_empty()? => {
+            let full = std::io::Error::from_raw_os_error(libc::ENOTEMPTY);
+            return Err(HostError::path("remove", parent.join(name), full).into());
+        }
+        Err(e) if e.errno() != Some(libc::ENOENT) => return Err(e.into()),
+        _ => {}
+    }
+    remove(scope, parent, name)
+}
+
+/// Mounts a folder's dataset somewhere else. `to` has to be there, and empty: ZFS would make it, but cannot in a full
+/// scope.
+pub(super) fn move_to(scope: &ScopeAt<'_>, from: (&Dir, &OsStr), to: (&Dir, &OsStr)) -> Result<()> {
+    let dataset = dataset(scope, to.0, to.1)?;
+    let target = to.0.join(to.1);
+    if dataset_at(&target)?.as_ref() != Some(&dataset) {
+        if !to.0.open_dir(to.1)?.is_empty()? {
+            let there = std::io::Error::from_raw_os_error(libc::EEXIST);
+            return Err(HostError::path("move", &target, there).into());
+        }
+        tool::change("set", &[&format!("mountpoint={}", target.display()), &dataset])?;
+        open(scope, to.0, to.1)?;
+    }
+    from.0.remove_dir(from.1)?;
+    Ok(())
+}
