@@ -35,4 +35,5 @@ mod suite {
     mod sessions;
     mod twice;
     mod words;
+    mod zfs;
 }

@@ -87,14 +87,11 @@ fn check_scopes(state: &State<'_>, at: &VolumeAt, findings: &mut Vec<Finding>) -
             );
         }
         for (folder_key, folder) in scope::folders(registry, &owner, &at.name)? {
-            let there = site.place.open_folder(Path::new(&folder.place())).is_ok();
-            if !there && folder.status != Status::Purging {
-                let path = site.place.path().join(folder.place());
-                findings.push(Finding::error(
-                    "vfolder_missing",
-                    format!("vfolder {folder_key}"),
-                    format!("{} is missing", path.display()),
-                ));
+            if let Err(error) = site.place.open_folder(Path::new(&folder.place()))
+                && folder.status != Status::Purging
+            {
+                let subject = format!("vfolder {folder_key}");
+                findings.push(Finding::error("vfolder_missing", subject, error.message));
             }
         }
     }

@@ -86,7 +86,13 @@ pub(super) fn move_to(scope: &ScopeAt<'_>, from: (&Dir, &OsStr), to: (&Dir, &OsS
             let there = std::io::Error::from_raw_os_error(libc::EEXIST);
             return Err(HostError::path("move", &target, there).into());
         }
-        tool::change("set", &[&format!("mountpoint={}", target.display()), &dataset])?;
+        if tool::require(&dataset, "mountpoint")? != target.to_string_lossy() {
+            tool::change("set", &[&format!("mountpoint={}", target.display()), &dataset])?;
+        }
+        // One that was not mounted before is not mounted by that.
+        if dataset_at(&target)?.is_none() {
+            tool::change("mount", &[&dataset])?;
+        }
         open(scope, to.0, to.1)?;
     }
     from.0.remove_dir(from.1)?;
