@@ -21,6 +21,7 @@ mod suite {
     mod documents;
     mod dry_run;
     mod exit_codes;
+    mod failures;
     mod generated;
     mod house;
     mod init;

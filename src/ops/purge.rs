@@ -15,6 +15,7 @@ use crate::domain::record::{Invitation, Status, VFolder, Volume};
 use crate::domain::reference::FolderRef;
 use crate::plan::intent::{LongWork, long_work_on};
 use crate::plan::{self, Effects, Intent, Outcome, Plan, Step, VolumeAt};
+use crate::quota::Work;
 use crate::registry::{Change, Registry};
 use crate::tree::Progress;
 
@@ -29,7 +30,10 @@ pub(super) fn check(state: &State<'_>, reference: &FolderRef, from_ready: bool) 
     if matches!(folder.record.status, Status::Creating | Status::Copying) {
         return Err(Error::conflict(format!("the vfolder {key} is {}", folder.record.status.name())));
     }
-    site.place.open()?;
+    site.place.open_for_folders()?;
+    if scope::folders(state.registry, &folder.owner, &folder.record.volume)?.len() == 1 {
+        site.place.volume.driver().require_able(Work::Scope)?;
+    }
     let path = site.place.path().join(folder.record.place());
     in_use::require_unused(state.registry, &key, &folder.record, &path)?;
     if let LongWork::Running(by) = long_work_on(state.root, folder.record.id)? {

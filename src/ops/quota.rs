@@ -69,6 +69,7 @@ pub fn set(
         plan.item = Some(item(&place, Ok(Reading { used: Some(0), limit: wanted }), wanted)?);
         return Ok(plan);
     }
+    site.place.open()?;
     scope::require_enforcement(&site, wanted)?;
     apply(state, &site, wanted, LimitSource::Set, no_shrink, message)
 }

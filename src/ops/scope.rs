@@ -3,11 +3,13 @@
 use super::resolve::{self, OwnerRecord};
 use super::sidecar;
 use crate::domain::error::{Error, Result};
-use crate::domain::owner::Owner;
+use crate::domain::finding::Finding;
+use crate::domain::owner::{Owner, split_scope_key};
 use crate::domain::quota::{DriverKind, Enforcement};
 use crate::domain::record::{LimitSource, Scope, VFolder, Volume};
 use crate::domain::size::{self, Limit};
 use crate::plan::{Plan, ScopePlace, Step, VolumeAt};
+use crate::quota::Work;
 use crate::registry::{Change, Registry};
 
 /// One owner on one volume.
@@ -134,7 +136,7 @@ pub fn ensure(registry: &Registry, site: &Site, init: Option<Limit>, plan: &mut 
                 .hint("leave --quota-init out, or change the limit with 'vfadm quota set'"));
         }
         // Its directory is looked at, so that a volume that fell off is noticed before anything is planned.
-        site.place.open()?;
+        site.place.open_for_folders()?;
         return Ok(site.place.clone());
     }
     let (limit, source) = limit_for(site, init)?;
@@ -150,6 +152,7 @@ pub fn make(
     plan: &mut Plan,
 ) -> Result<ScopePlace> {
     site.place.volume.open()?;
+    site.place.volume.driver().require_able(Work::Scope)?;
     require_enforcement(site, limit)?;
     let mut place = site.place.clone();
     let driver = place.volume.driver();
@@ -190,6 +193,43 @@ pub fn remove(site: &Site, keep_limit: bool, plan: &mut Plan) -> Result<()> {
         plan.changes.push(Change::remove::<Scope>(site.key()));
     }
     Ok(())
+}
+
+/// The scopes of a volume that are there, as far as the registry knows.
+pub fn present(registry: &Registry, volume_name: &str, volume: &Volume) -> Result<Vec<(Site, Scope)>> {
+    let end = format!("@{volume_name}");
+    let mut sites = Vec::new();
+    for key in registry.keys::<Scope>().into_iter().filter(|k| k.ends_with(&end)) {
+        let record: Scope = registry.require(&key)?;
+        let Some((owner, _)) = split_scope_key(&key) else { continue };
+        if record.present {
+            sites.push((Site::find(registry, &owner, volume_name, volume)?, record));
+        }
+    }
+    Ok(sites)
+}
+
+/// Those of them that can be opened; a finding for each of the others.
+pub fn usable(sites: Vec<(Site, Scope)>, mut missing: impl FnMut(Finding, &Site)) -> Vec<(Site, Scope)> {
+    let opens = |(site, _): &(Site, Scope)| match site.place.open() {
+        Ok(_) => true,
+        Err(error) => {
+            let subject = format!("quota scope {}", site.key());
+            missing(Finding::error("scope_missing", subject, error.message), site);
+            false
+        }
+    };
+    sites.into_iter().filter(opens).collect()
+}
+
+/// That the storage holds another limit than the registry.
+pub fn differs(site: &Site, kernel: Option<u64>, recorded: Option<u64>) -> Finding {
+    Finding::error(
+        "limit_differs",
+        format!("quota scope {}", site.key()),
+        format!("the storage holds a limit of {}, the registry one of {}", Limit(kernel), Limit(recorded)),
+    )
+    .repair(format!("vfadm quota audit {} --fix", site.place.volume.name))
 }
 
 /// The folders of an owner on a volume.

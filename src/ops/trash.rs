@@ -28,7 +28,7 @@ pub fn delete(state: &State<'_>, reference: &FolderRef) -> Result<Plan> {
         }
         Status::Ready => {}
     }
-    site.place.open()?;
+    site.place.open_for_folders()?;
     let path = site.place.path().join(folder.record.place());
     in_use::require_unused(state.registry, &key, &folder.record, &path)?;
     let record = VFolder { status: Status::Trashed, trashed_at: Some(now()), ..folder.record.clone() };
@@ -57,7 +57,7 @@ pub fn restore(state: &State<'_>, reference: &FolderRef) -> Result<Plan> {
             )));
         }
     }
-    site.place.open()?;
+    site.place.open_for_folders()?;
     let record = VFolder { status: Status::Ready, trashed_at: None, ..folder.record.clone() };
     moved(state, &folder, record, &site, Outcome::Changed, format!("vfolder {key} restored"))
 }

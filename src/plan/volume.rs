@@ -11,7 +11,7 @@ use crate::domain::quota::{Folders, Storage};
 use crate::domain::record::Volume;
 use crate::host::dir::Dir;
 use crate::host::{self, deadline, files};
-use crate::quota::{self, QuotaDriver, ScopeAt};
+use crate::quota::{self, QuotaDriver, ScopeAt, Work};
 use crate::registry::root::MARKER;
 
 /// A volume that a step works on.
@@ -127,6 +127,12 @@ impl ScopePlace {
     /// Opens its directory on the right volume.
     pub fn open(&self) -> Result<Dir> {
         self.volume.driver().open_scope(&self.volume.open()?, &self.at())
+    }
+
+    /// Opens its directory, where this host can make, move and remove folders.
+    pub fn open_for_folders(&self) -> Result<Dir> {
+        self.volume.driver().require_able(Work::Folders(self.volume.folders))?;
+        self.open()
     }
 
     /// Opens a folder by its path below the scope.

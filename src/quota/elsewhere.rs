@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::{Capacity, Escape, QuotaDriver, Readiness, Reading, Removal, ScopeAt};
+use super::{Capacity, Escape, QuotaDriver, Readiness, Reading, Removal, ScopeAt, Work};
 use crate::domain::error::{Error, Result};
 use crate::domain::quota::{DriverKind, Enforcement, Folders};
 use crate::host;
@@ -52,6 +52,13 @@ impl QuotaDriver for Elsewhere {
     fn inspect(&self, _volume: &Path) -> Result<Readiness> {
         let refusal = self.refusal();
         Ok(Readiness::Unable { reason: refusal.message, remedy: refusal.hint.unwrap_or_default() })
+    }
+
+    fn require_able(&self, work: Work) -> Result<()> {
+        match work {
+            Work::Folders(Folders::Directory) => Ok(()),
+            _ => Err(self.refusal()),
+        }
     }
 
     fn enable(&self, _volume: &Path) -> Result<()> {

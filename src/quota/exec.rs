@@ -31,8 +31,8 @@ pub struct Exec {
     pub file: DriverFile,
 }
 
-/// A line for each of a million scopes.
-const MOST: u64 = 256 << 20;
+/// A line for each of some hundred thousand scopes.
+const MOST: u64 = 64 << 20;
 /// Enough to make an entry in a full scope, bytes.
 const ROOM: u64 = 4 << 20;
 /// Numbers of projects have 32 bits; the last one is often the storage's own.

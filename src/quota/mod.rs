@@ -87,6 +87,15 @@ pub enum Removal {
     Draining,
 }
 
+/// What a command is going to do on a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Make, move or remove folders of this kind.
+    Folders(Folders),
+    /// Make or remove a scope.
+    Scope,
+}
+
 /// Sets, reads and removes limits on one kind of storage. Every method can be called twice.
 pub trait QuotaDriver: Send + Sync {
     /// Which driver it is.
@@ -107,6 +116,11 @@ pub trait QuotaDriver: Send + Sync {
 
     /// Whether limits can be set on the volume; looks only.
     fn inspect(&self, volume: &Path) -> Result<Readiness>;
+
+    /// Refuses work that this host cannot do (exit 8), before anything is begun.
+    fn require_able(&self, _work: Work) -> Result<()> {
+        Ok(())
+    }
 
     /// Switches limits on.
     fn enable(&self, volume: &Path) -> Result<()>;
@@ -228,9 +242,14 @@ pub fn driver(storage: &Storage) -> Box<dyn QuotaDriver> {
         DriverKind::None => Box::new(NoLimits),
     };
     match &storage.quota_host {
-        Some(host) if *host != hostname() => Box::new(Elsewhere { driver, host: host.clone() }),
+        Some(host) if !is_set_here(storage) => Box::new(Elsewhere { driver, host: host.clone() }),
         _ => driver,
     }
+}
+
+/// True where this host can set and read the limits of a volume.
+pub fn is_set_here(storage: &Storage) -> bool {
+    storage.quota_host.as_ref().is_none_or(|host| *host == hostname())
 }
 
 /// Sees to it that the scope has this limit, and that the storage says so. False when it had it already: then

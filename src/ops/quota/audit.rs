@@ -3,16 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use crate::domain::error::Result;
+use crate::domain::error::{Code, Result};
 use crate::domain::finding::Finding;
-use crate::domain::owner::split_scope_key;
 use crate::domain::quota::Folders;
 use crate::domain::record::{Scope, Volume};
-use crate::domain::size::Limit;
 use crate::host::process::{Mount, own_mounts};
 use crate::ops::scope::{self, Site};
 use crate::ops::{self, Context, State};
-use crate::plan::VolumeAt;
+use crate::plan::{ScopePlace, VolumeAt};
 use crate::quota::{self, Escape, EscapeKind, ScopeAt};
 
 /// A finding, and what mending it needs.
@@ -26,7 +24,7 @@ pub struct Audited {
 
 enum Mend {
     ByHand,
-    Limit(Box<Site>),
+    Limit(ScopePlace),
     Escape(VolumeAt, Escape),
 }
 
@@ -45,7 +43,14 @@ pub fn audit(state: &State<'_>, only: Option<&str>) -> Result<Vec<Audited>> {
             found.push(by_hand(finding.repair("mount it"), Some(at.path)));
             continue;
         }
-        of_volume(state, &at, &volume, &mut found)?;
+        match of_volume(state, &at, &volume, &mut found) {
+            // The other volumes are worth looking at all the same.
+            Err(error) if only.is_none() && error.code == Code::Storage => {
+                let finding = Finding::error("volume_unusable", format!("volume {name}"), error.message);
+                found.push(by_hand(finding, Some(at.path)));
+            }
+            other => other?,
+        }
     }
     Ok(found)
 }
@@ -75,18 +80,17 @@ pub fn fix(ctx: &Context, only: Option<&str>) -> Result<(Vec<Finding>, Vec<Findi
 fn mend(state: &State<'_>, audited: &Audited) -> Result<bool> {
     match &audited.mend {
         Mend::ByHand => Ok(false),
-        Mend::Limit(site) => {
+        Mend::Limit(place) => {
             // As it is recorded under the lock.
-            let Some(record) = state.registry.get::<Scope>(&site.key())?.filter(|r| r.present) else {
+            let Some(record) = state.registry.get::<Scope>(&place.name())?.filter(|r| r.present) else {
                 return Ok(false);
             };
-            let place = &site.place;
             place.open()?;
             quota::ensure_limit(&*place.volume.driver(), &place.at(), record.limit)
         }
         Mend::Escape(at, escape) => {
             let volume = state.registry.require::<Volume>(&at.name)?;
-            let sites = sites(state, at, &volume)?;
+            let sites = scope::present(state.registry, &at.name, &volume)?;
             let scopes: Vec<ScopeAt<'_>> = sites.iter().map(|(site, _)| site.place.at()).collect();
             at.driver().mend(&at.path, &scopes, escape)?;
             Ok(true)
@@ -98,39 +102,11 @@ fn by_hand(finding: Finding, path: Option<PathBuf>) -> Audited {
     Audited { finding, path, mend: Mend::ByHand }
 }
 
-/// The scopes of a volume that are there.
-fn sites(state: &State<'_>, at: &VolumeAt, volume: &Volume) -> Result<Vec<(Site, Scope)>> {
-    let registry = state.registry;
-    let end = format!("@{}", at.name);
-    let mut sites = Vec::new();
-    for key in registry.keys::<Scope>().into_iter().filter(|k| k.ends_with(&end)) {
-        let record: Scope = registry.require(&key)?;
-        let Some((owner, _)) = split_scope_key(&key) else { continue };
-        if record.present {
-            sites.push((Site::find(registry, &owner, &at.name, volume)?, record));
-        }
-    }
-    Ok(sites)
-}
-
 fn of_volume(state: &State<'_>, at: &VolumeAt, volume: &Volume, found: &mut Vec<Audited>) -> Result<()> {
     let driver = at.driver();
-    let (mut usable, mut records) = (Vec::new(), Vec::new());
-    for (site, record) in sites(state, at, volume)? {
-        match site.place.open() {
-            Ok(_) => {
-                usable.push(site);
-                records.push(record);
-            }
-            Err(error) => {
-                let subject = format!("quota scope {}", site.key());
-                found.push(by_hand(
-                    Finding::error("scope_missing", subject, error.message),
-                    Some(site.place.path()),
-                ));
-            }
-        }
-    }
+    let sites = scope::present(state.registry, &at.name, volume)?;
+    let sites = scope::usable(sites, |finding, site| found.push(by_hand(finding, Some(site.place.path()))));
+    let (usable, records): (Vec<Site>, Vec<Scope>) = sites.into_iter().unzip();
     shared_ids(&usable, found);
     nested_mounts(state, &usable, found)?;
     let scopes: Vec<ScopeAt<'_>> = usable.iter().map(|site| site.place.at()).collect();
@@ -140,8 +116,11 @@ fn of_volume(state: &State<'_>, at: &VolumeAt, volume: &Volume, found: &mut Vec<
     let readings = driver.read(&at.path, &scopes)?;
     for ((site, record), reading) in usable.iter().zip(&records).zip(readings) {
         if reading.limit != record.limit {
-            let site = Site::find(state.registry, &site.place.owner, &at.name, volume)?;
-            found.push(differs(site, reading.limit, record.limit));
+            found.push(Audited {
+                finding: scope::differs(site, reading.limit, record.limit),
+                path: Some(site.place.path()),
+                mend: Mend::Limit(site.place.clone()),
+            });
         }
     }
     let mut escapes = Vec::new();
@@ -154,17 +133,6 @@ fn of_volume(state: &State<'_>, at: &VolumeAt, volume: &Volume, found: &mut Vec<
         found.push(escaped(at, &usable, escape));
     }
     Ok(())
-}
-
-fn differs(site: Site, kernel: Option<u64>, recorded: Option<u64>) -> Audited {
-    let finding = Finding::error(
-        "limit_differs",
-        format!("quota scope {}", site.key()),
-        format!("the storage holds a limit of {}, the registry one of {}", Limit(kernel), Limit(recorded)),
-    )
-    .repair(format!("vfadm quota audit {} --fix", site.place.volume.name));
-    let path = site.place.path();
-    Audited { finding, path: Some(path), mend: Mend::Limit(Box::new(site)) }
 }
 
 fn escaped(at: &VolumeAt, sites: &[Site], escape: Escape) -> Audited {

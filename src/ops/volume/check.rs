@@ -2,17 +2,15 @@
 
 use std::path::Path;
 
-use crate::domain::error::Result;
+use crate::domain::error::{Code, Result};
 use crate::domain::finding::Finding;
-use crate::domain::owner::split_scope_key;
-use crate::domain::record::{Scope, Status, Volume};
-use crate::domain::size::Limit;
+use crate::domain::record::{Status, Volume};
 use crate::host::dir::Dir;
 use crate::host::files;
 use crate::ops::State;
-use crate::ops::scope::{self, Site};
+use crate::ops::scope;
 use crate::plan::VolumeAt;
-use crate::quota::Readiness;
+use crate::quota::{self, Readiness, ScopeAt};
 
 /// Looks whether volumes are mounted, are the right ones, and hold what the registry says.
 pub fn check(state: &State<'_>, only: Option<&str>) -> Result<Vec<Finding>> {
@@ -39,10 +37,18 @@ pub fn check(state: &State<'_>, only: Option<&str>) -> Result<Vec<Finding>> {
                 format!("{} is mounted read-only", volume.path),
             ));
         }
-        if let Readiness::Unable { reason, remedy } = at.driver().inspect(&at.path)? {
+        // What only another host can do is looked at there.
+        if quota::is_set_here(&at.storage)
+            && let Readiness::Unable { reason, remedy } = at.driver().inspect(&at.path)?
+        {
             findings.push(Finding::error("driver_unable", &subject, reason).repair(remedy));
         }
-        check_scopes(state, &at, &mut findings)?;
+        match check_scopes(state, &at, &volume, &mut findings) {
+            Err(error) if error.code == Code::Storage => {
+                findings.push(Finding::error("limits_unreadable", &subject, error.message));
+            }
+            other => other?,
+        }
     }
     Ok(findings)
 }
@@ -51,47 +57,30 @@ fn is_writable(dir: &Dir) -> bool {
     !files::is_read_only(dir)
 }
 
-fn check_scopes(state: &State<'_>, at: &VolumeAt, findings: &mut Vec<Finding>) -> Result<()> {
+fn check_scopes(
+    state: &State<'_>,
+    at: &VolumeAt,
+    volume: &Volume,
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
     let registry = state.registry;
-    let end = format!("@{}", at.name);
-    for key in registry.keys::<Scope>().into_iter().filter(|k| k.ends_with(&end)) {
-        let scope: Scope = registry.require(&key)?;
-        let Some((owner, _)) = split_scope_key(&key) else { continue };
-        if !scope.present {
-            continue;
+    let sites = scope::present(registry, &at.name, volume)?;
+    let sites = scope::usable(sites, |finding, _| findings.push(finding));
+    let places: Vec<ScopeAt<'_>> = sites.iter().map(|(site, _)| site.place.at()).collect();
+    if at.storage.driver.limits_scopes() && quota::is_set_here(&at.storage) {
+        let readings = at.driver().read(&at.path, &places)?;
+        for ((site, scope), reading) in sites.iter().zip(readings) {
+            if reading.limit != scope.limit {
+                findings.push(scope::differs(site, reading.limit, scope.limit));
+            }
         }
-        let volume = registry.require::<Volume>(&at.name)?;
-        let site = Site::find(registry, &owner, &at.name, &volume)?;
-        if let Err(error) = site.place.open() {
-            findings.push(Finding::error("scope_missing", format!("quota scope {key}"), error.message));
-            continue;
-        }
-        let reading = at.driver().read(&at.path, &[site.place.at()])?;
-        let enforced = at.storage.driver.limits_scopes();
-        if let Some(reading) = reading.first().filter(|r| enforced && r.limit != scope.limit) {
-            findings.push(
-                Finding::error(
-                    "limit_differs",
-                    format!("quota scope {key}"),
-                    format!(
-                        "the storage holds a limit of {}, the registry one of {}",
-                        Limit(reading.limit),
-                        Limit(scope.limit)
-                    ),
-                )
-                .repair(format!(
-                    "vfadm quota set {owner} {} --volume {}",
-                    scope.limit.map_or("unlimited".to_owned(), |b| b.to_string()),
-                    at.name
-                )),
-            );
-        }
-        for (folder_key, folder) in scope::folders(registry, &owner, &at.name)? {
+    }
+    for (site, _) in &sites {
+        for (key, folder) in scope::folders(registry, &site.place.owner, &at.name)? {
             if let Err(error) = site.place.open_folder(Path::new(&folder.place()))
                 && folder.status != Status::Purging
             {
-                let subject = format!("vfolder {folder_key}");
-                findings.push(Finding::error("vfolder_missing", subject, error.message));
+                findings.push(Finding::error("vfolder_missing", format!("vfolder {key}"), error.message));
             }
         }
     }

@@ -11,8 +11,8 @@ use crate::host::program::{Program, Said};
 
 /// The program.
 pub(super) const NAME: &str = "xfs_quota";
-/// A line for each of ten million projects.
-const MOST: u64 = 1 << 30;
+/// A line for each of three million projects.
+const MOST: u64 = 256 << 20;
 /// `projid(5)` and `projects(5)`.
 const NAMES: [(&str, usize); 2] = [("projid", 1), ("projects", 0)];
 const NAMES_MOST: u64 = 64 << 20;

@@ -17,7 +17,7 @@ pub(super) const PARKED: &str = "vfadm:limit";
 /// A pool that is being repaired may take its time; one whose daemon has gone never answers.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Three lines for each of a million datasets.
-const MOST: u64 = 1 << 30;
+const MOST: u64 = 256 << 20;
 
 /// Properties of one dataset, as `zfs get -p` prints them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
