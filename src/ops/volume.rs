@@ -32,6 +32,7 @@ pub fn show(state: &State<'_>, name: &str) -> Result<Value> {
     let registry = state.registry;
     let volume: Volume = registry.require(name)?;
     let mut item = document::volume(registry, name, &volume);
+    let usable = item["mounted"] == true;
     if let Value::Object(map) = &mut item {
         let end = format!("@{name}");
         let scopes = registry.keys::<Scope>().iter().filter(|k| k.ends_with(&end)).count();
@@ -39,13 +40,11 @@ pub fn show(state: &State<'_>, name: &str) -> Result<Value> {
         map.insert("vfolders".to_owned(), folders_on(registry, name)?.len().into());
         map.insert("draining".to_owned(), volume.draining.len().into());
         let at = VolumeAt::new(registry.header.registry, name, &volume);
-        if let Ok((enforcement, _)) = at.driver().enforcement(&at.path) {
+        if usable && let Ok((enforcement, _)) = at.driver().enforcement(&at.path) {
             map.insert("enforcement".to_owned(), enforcement.name().into());
         }
-        map.insert(
-            "limits".to_owned(),
-            Value::Array(capacity::of(&at).iter().map(capacity::document).collect()),
-        );
+        let limits = capacity::of(Some(&at).filter(|_| usable));
+        map.insert("limits".to_owned(), Value::Array(limits.iter().map(capacity::document).collect()));
     }
     Ok(item)
 }

@@ -116,3 +116,44 @@ fn snapshots_that_a_tenant_took_are_found_and_do_not_keep_a_folder_from_being_pu
     assert!(!folder.exists());
     lab.ok("quota audit");
 }
+
+#[test]
+fn a_mount_that_hangs_does_not_hang_vfadm() {
+    let up = LabUp::new(Some("cephfs"));
+    let lab = Lab::bare();
+    let volume = up.mount().join("v");
+    fs::create_dir(&volume).unwrap();
+    lab.ok(&format!("init --volume v={} --quota cephfs", volume.display()));
+    lab.ok("user add alice");
+    lab.ok("vfolder create alice/data --quota-init 8MiB");
+    let before = lab.registry_text();
+    let pid = fs::read_to_string(up.mount().parent().unwrap().join("run/fuse.pid")).unwrap();
+    system("/bin/kill", &["-STOP", pid.trim()]);
+    let silent = format!("the volume 'v' is not mounted at {0}: {0} does not answer", volume.display());
+    let lines = [
+        ("vfolder create alice/more", 8),
+        ("vfolder delete alice/data", 8),
+        ("quota set alice 16MiB", 8),
+        ("quota verify v", 8),
+        ("quota show", 0),
+        ("volume show v", 0),
+        ("volume check", 10),
+        ("vfolder list", 0),
+        ("session plan --user alice -m data", 8),
+    ];
+    let ended: Vec<_> = std::thread::scope(|scope| {
+        let lab = &lab;
+        let run = |line: &'static str| move || lab.run(&format!("--lock-timeout 120s {line}"));
+        let started = lines.map(|(line, code)| (line, code, scope.spawn(run(line))));
+        started.into_iter().map(|(line, code, run)| (line, code, run.join().unwrap())).collect()
+    });
+    system("/bin/kill", &["-CONT", pid.trim()]);
+    for (line, code, out) in ended {
+        let out = out.exits(code);
+        let told = out.stderr.contains(&silent) || out.stdout.contains(&silent) || line == "vfolder list";
+        assert!(told, "`{line}` does not say {silent:?}: {out:?}");
+    }
+    assert_eq!(lab.registry_text(), before);
+    lab.ok("volume check");
+    lab.ok("vfolder create alice/more");
+}

@@ -9,10 +9,10 @@ use crate::quota::Capacity;
 /// From here on a limit is warned of, in percent.
 const NEAR: u64 = 80;
 
-/// The limits of a volume's storage and of this host; what cannot be read is left out.
-pub(super) fn of(at: &VolumeAt) -> Vec<Capacity> {
+/// The limits of the storage of a volume that can be used, and of this host; what cannot be read is left out.
+pub(super) fn of(usable: Option<&VolumeAt>) -> Vec<Capacity> {
     let mut all = Vec::new();
-    if at.open().is_ok() {
+    if let Some(at) = usable {
         all.extend(at.driver().capacities(&at.path).unwrap_or_default());
         all.extend(files::inodes(&at.path).map(|(used, most)| Capacity {
             name: "inodes",
