@@ -23,6 +23,8 @@ mod support;
 mod cases;
 #[path = "matrix/drivers.rs"]
 mod drivers;
+#[path = "matrix/escapes.rs"]
+mod escapes;
 #[path = "matrix/guest.rs"]
 mod guest;
 #[path = "matrix/run.rs"]

@@ -5,6 +5,7 @@ use std::os::unix::fs::chown;
 use std::path::Path;
 
 use crate::drivers::Expect;
+use crate::escapes::found_and_mended;
 use crate::site::{NOBODY, Site, Write, write};
 use crate::support::MIB;
 
@@ -30,6 +31,8 @@ pub const CASES: &[Case] = &[
     Case { name: "two_scopes", run: |s| seen(two_scopes(s)) },
     Case { name: "sparse", run: |s| seen(sparse(s)) },
     Case { name: "nested", run: |s| seen(nested(s)) },
+    Case { name: "one_pass", run: one_pass },
+    Case { name: "escapes", run: escapes },
     Case { name: "gone_without_a_trace", run: |s| seen(gone_without_a_trace(s)) },
 ];
 
@@ -303,6 +306,35 @@ fn nested(site: &Site<'_>) -> Seen {
     }
     let write = overfill(site, &dir, "file", 16);
     Ok(stopped(site, &write, 8 * MIB))
+}
+
+/// The limits of all scopes are read by one run of the storage's tool, or none.
+fn one_pass(site: &Site<'_>) -> String {
+    if site.driver.sized {
+        site.limit("16m").expect("a volume");
+    }
+    let owners = if site.driver.sized { &["alice"][..] } else { &["alice", "bob", "carol", "dave"] };
+    for owner in owners {
+        if site.run(&format!("user show {owner}")).code != 0 {
+            site.ok(&format!("user add {owner}"));
+        }
+        site.ok(&format!("vfolder create {owner}/data --volume v"));
+    }
+    for line in ["quota show --volume v", "volume check v"] {
+        let out = site.run(&format!("-v {line}")).exits(0);
+        let runs = out.stderr.lines().filter(|line| line.starts_with("+ ")).count();
+        assert!(runs <= 1, "{line}: {}", out.stderr);
+    }
+    format!("{} scopes", owners.len())
+}
+
+fn escapes(site: &Site<'_>) -> String {
+    // Where there are no limits, or they are the volume's size, audits find other things.
+    if site.driver.error.is_some() {
+        site.limit("24m").expect("a limit");
+    }
+    let folder = site.folder("alice");
+    found_and_mended(site, &folder)
 }
 
 fn gone_without_a_trace(site: &Site<'_>) -> Seen {

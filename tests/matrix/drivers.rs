@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::escapes::{self, Escape};
 use crate::site::Site;
 use crate::support::{LabUp, MIB, system};
 
@@ -53,6 +54,8 @@ pub struct Driver {
     pub empty: u64,
     /// Gives alice's scope a limit of 32 MiB without vfadm.
     pub tamper: fn(&Site<'_>),
+    /// What an audit has to find, besides a mount in a folder.
+    pub escapes: &'static [Escape],
     /// Where a case does not hold as described.
     pub exceptions: &'static [(&'static str, Expect)],
 }
@@ -83,6 +86,7 @@ const fn plain(name: &'static str) -> Driver {
         lags: false,
         empty: 0,
         tamper: |_| {},
+        escapes: &[],
         exceptions: &[],
     }
 }
@@ -105,6 +109,7 @@ const fn zfs(name: &'static str) -> Driver {
             let dataset = system("/usr/bin/findmnt", &["-no", "SOURCE", scope.to_str().unwrap()]);
             system("/usr/sbin/zfs", &["set", "quota=32M", dataset.trim()]);
         },
+        escapes: &[escapes::DATASET, escapes::STRAY_DATASET],
         exceptions: &[("shrink_below_usage", Expect::Refused(8, "are used, more than"))],
         ..plain(name)
     }
@@ -134,6 +139,7 @@ fn project_limit(site: &Site<'_>, options: &[&str]) {
     system("/usr/sbin/xfs_quota", &[options, &rest].concat());
 }
 
+const BTRFS: &[Escape] = &[escapes::SUBVOLUME, escapes::SNAPSHOT, escapes::QGROUP];
 const NO_LIMITS: Expect = Expect::Refused(8, "the driver 'none'");
 const ITS_SIZE: Expect = Expect::Refused(8, "is the size of its volume");
 
@@ -146,6 +152,7 @@ pub const DRIVERS: &[Driver] = &[
         enforcement: "kernel_owner_can_leave",
         error: ENOSPC,
         tamper: |site| project_limit(site, &[]),
+        escapes: &[escapes::PROJECT, escapes::INHERIT, escapes::STRAY_PROJECT],
         ..plain("xfs")
     },
     Driver {
@@ -156,14 +163,22 @@ pub const DRIVERS: &[Driver] = &[
         // The block of the scope's directory.
         empty: 4096,
         tamper: |site| project_limit(site, &["-f"]),
+        escapes: &[escapes::PROJECT, escapes::INHERIT, escapes::STRAY_PROJECT],
         ..plain("ext4")
     },
-    Driver { per_case: true, options: |_| "--quota btrfs".to_owned(), tamper: btrfs_limit, ..plain("btrfs") },
+    Driver {
+        per_case: true,
+        options: |_| "--quota btrfs".to_owned(),
+        tamper: btrfs_limit,
+        escapes: BTRFS,
+        ..plain("btrfs")
+    },
     Driver {
         lab: Some("btrfs"),
         per_case: true,
         options: |_| "--quota btrfs --folders directory".to_owned(),
         tamper: btrfs_limit,
+        escapes: BTRFS,
         empty: 16 << 10,
         ..plain("btrfs-directory")
     },
@@ -181,6 +196,7 @@ pub const DRIVERS: &[Driver] = &[
             let words = ["-n", "ceph.quota.max_bytes", "-v", &limit, scope.to_str().unwrap()];
             system("/usr/bin/setfattr", &words);
         },
+        escapes: &[escapes::CEPH_SNAPSHOT, escapes::CEPH_LIMIT],
         exceptions: &[("sparse", Expect::Differs("counted in full"))],
         ..plain("cephfs")
     },
