@@ -9,7 +9,7 @@ use crate::domain::quota::{DriverKind, Enforcement};
 use crate::domain::record::{LimitSource, Scope, VFolder, Volume};
 use crate::domain::size::{self, Limit};
 use crate::plan::{Plan, ScopePlace, Step, VolumeAt};
-use crate::quota::Work;
+use crate::quota::{ScopeAt, Work};
 use crate::registry::{Change, Registry};
 
 /// One owner on one volume.
@@ -210,16 +210,22 @@ pub fn present(registry: &Registry, volume_name: &str, volume: &Volume) -> Resul
 }
 
 /// Those of them that can be opened; a finding for each of the others.
-pub fn usable(sites: Vec<(Site, Scope)>, mut missing: impl FnMut(Finding, &Site)) -> Vec<(Site, Scope)> {
-    let opens = |(site, _): &(Site, Scope)| match site.place.open() {
-        Ok(_) => true,
+pub fn usable(
+    at: &VolumeAt,
+    sites: Vec<(Site, Scope)>,
+    mut missing: impl FnMut(Finding, &Site),
+) -> Result<Vec<(Site, Scope)>> {
+    let places: Vec<ScopeAt<'_>> = sites.iter().map(|(site, _)| site.place.at()).collect();
+    let checked = at.driver().check_scopes(&at.open()?, &places);
+    let opens = |((site, record), checked): ((Site, Scope), Result<()>)| match checked {
+        Ok(()) => Some((site, record)),
         Err(error) => {
             let subject = format!("quota scope {}", site.key());
-            missing(Finding::error("scope_missing", subject, error.message), site);
-            false
+            missing(Finding::error("scope_missing", subject, error.message), &site);
+            None
         }
     };
-    sites.into_iter().filter(opens).collect()
+    Ok(sites.into_iter().zip(checked).filter_map(opens).collect())
 }
 
 /// That the storage holds another limit than the registry.

@@ -137,7 +137,11 @@ impl ScopePlace {
 
     /// Opens a folder by its path below the scope.
     pub fn open_folder(&self, place: &Path) -> Result<Dir> {
-        let scope = self.open()?;
+        self.open_folder_in(&self.open()?, place)
+    }
+
+    /// The same, in the scope's directory.
+    pub fn open_folder_in(&self, scope: &Dir, place: &Path) -> Result<Dir> {
         let (Some(parents), Some(name)) = (place.parent(), place.file_name()) else {
             return Err(Error::storage(format!("{} is not a folder's path", place.display())));
         };

@@ -195,7 +195,8 @@ impl QuotaDriver for Exec {
         let there = self.empty(&volume, scope)?;
         // Where the directory is made by a command, what that command made may be there without it.
         if there || self.file.makes_directory {
-            if there && self.read_one(scope)?.limit.is_some() {
+            // What cannot be read is taken away too, so that nothing stays of a trial that failed.
+            if there && !self.read_one(scope).is_ok_and(|reading| reading.limit.is_none()) {
                 self.run(&self.file.unset, scope, None)?;
             }
             self.run(&self.file.remove, scope, None)?;

@@ -137,6 +137,11 @@ pub trait QuotaDriver: Send + Sync {
         Ok(volume.open_beneath(Path::new(scope.dir))?)
     }
 
+    /// Which of these scopes can be opened; the errors of the others. `volume` is the volume's directory.
+    fn check_scopes(&self, volume: &Dir, scopes: &[ScopeAt<'_>]) -> Vec<Result<()>> {
+        scopes.iter().map(|scope| self.open_scope(volume, scope).map(drop)).collect()
+    }
+
     /// Opens the folder `name` of `parent`, after making sure that it is the folder and not what lies under it where it
     /// is not mounted (exit 8). `parent` is a directory of vfadm's own.
     fn open_folder(&self, _scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<Dir> {

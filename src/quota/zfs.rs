@@ -39,19 +39,40 @@ fn mount_at(mounts: &[Mount], path: &Path) -> Option<Mount> {
     mounts.iter().rfind(|m| m.point == path).cloned()
 }
 
-/// The dataset that is mounted at a path, without links.
-fn dataset_at(path: &Path) -> Result<Option<String>> {
-    Ok(mount_at(&own_mounts()?, path).filter(|m| TYPES.contains(&m.filesystem.as_str())).map(|m| m.source))
+fn dataset_in(mounts: &[Mount], path: &Path) -> Option<String> {
+    mount_at(mounts, path).filter(|m| TYPES.contains(&m.filesystem.as_str())).map(|m| m.source)
 }
 
-fn volume_dataset(volume: &Path) -> Result<String> {
-    dataset_at(volume)?.ok_or_else(|| {
+/// The dataset that is mounted at a path, without links.
+fn dataset_at(path: &Path) -> Result<Option<String>> {
+    Ok(dataset_in(&own_mounts()?, path))
+}
+
+fn volume_dataset_in(mounts: &[Mount], volume: &Path) -> Result<String> {
+    dataset_in(mounts, volume).ok_or_else(|| {
         Error::storage(format!("no ZFS dataset is mounted at {}", volume.display())).hint("zfs mount -a")
     })
 }
 
+fn volume_dataset(volume: &Path) -> Result<String> {
+    volume_dataset_in(&own_mounts()?, volume)
+}
+
 fn scope_dataset(scope: &ScopeAt<'_>) -> Result<String> {
     Ok(format!("{}/{}", volume_dataset(scope.volume)?, scope.dir))
+}
+
+fn open_scope(mounts: &[Mount], volume: &Dir, scope: &ScopeAt<'_>) -> Result<Dir> {
+    let path = volume.join(scope.dir);
+    let dataset = format!("{}/{}", volume_dataset_in(mounts, scope.volume)?, scope.dir);
+    let dir = volume.open_dir(scope.dir)?;
+    if dir.stat_self()?.st_dev != volume.stat_self()?.st_dev
+        && dataset_in(mounts, &path).as_ref() == Some(&dataset)
+    {
+        return Ok(dir);
+    }
+    Err(Error::storage(format!("the dataset {dataset} is not mounted at {}", path.display()))
+        .hint(format!("zfs mount {dataset}")))
 }
 
 impl QuotaDriver for Zfs {
@@ -114,16 +135,14 @@ impl QuotaDriver for Zfs {
     }
 
     fn open_scope(&self, volume: &Dir, scope: &ScopeAt<'_>) -> Result<Dir> {
-        let path = volume.join(scope.dir);
-        let dataset = scope_dataset(scope)?;
-        let dir = volume.open_dir(scope.dir)?;
-        if dir.stat_self()?.st_dev != volume.stat_self()?.st_dev
-            && dataset_at(&path)?.as_ref() == Some(&dataset)
-        {
-            return Ok(dir);
+        open_scope(&own_mounts()?, volume, scope)
+    }
+
+    fn check_scopes(&self, volume: &Dir, scopes: &[ScopeAt<'_>]) -> Vec<Result<()>> {
+        match own_mounts() {
+            Ok(mounts) => scopes.iter().map(|scope| open_scope(&mounts, volume, scope).map(drop)).collect(),
+            Err(error) => vec![Err(Error::storage(error.to_string())); scopes.len()],
         }
-        Err(Error::storage(format!("the dataset {dataset} is not mounted at {}", path.display()))
-            .hint(format!("zfs mount {dataset}")))
     }
 
     fn open_folder(&self, scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<Dir> {

@@ -115,6 +115,44 @@ const fn zfs(name: &'static str) -> Driver {
     }
 }
 
+/// A stand-in for an appliance, by the driver file of its lab.
+const fn exec(name: &'static str) -> Driver {
+    Driver {
+        per_case: true,
+        options: |lab| format!("--quota exec --driver-file {}", driver_file(lab).display()),
+        // The node of the subvolume that the stand-in makes of a scope.
+        empty: 16 << 10,
+        tamper: run_set,
+        ..plain(name)
+    }
+}
+
+fn driver_file(lab: &LabUp) -> PathBuf {
+    lab.mount().with_file_name("driver.yaml")
+}
+
+/// Runs the command `set` of the driver file.
+fn run_set(site: &Site<'_>) {
+    let text = fs::read_to_string(driver_file(site.labup)).expect("a driver file");
+    let file: serde_json::Value = serde_yaml::from_str(&text).expect("YAML");
+    let scope = site.scope_dir();
+    let values = [
+        ("{path}", scope.display().to_string()),
+        ("{scope}", scope.file_name().unwrap().to_str().unwrap().to_owned()),
+        ("{volume}", site.volume().display().to_string()),
+        ("{id}", site.kernel_id().unwrap_or_default().to_string()),
+        ("{bytes}", (32 * MIB).to_string()),
+        ("{kib}", (32 * MIB / 1024).to_string()),
+    ];
+    let fill = |word: &serde_json::Value| {
+        let word = word.as_str().map_or_else(|| word.to_string(), str::to_owned);
+        values.iter().fold(word, |word, (from, to)| word.replace(from, to))
+    };
+    let words: Vec<String> = file["set"].as_array().expect("a command").iter().map(fill).collect();
+    let rest: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+    system(&words[0], &rest);
+}
+
 /// A directory of the lab's filesystem.
 fn directory(lab: &LabUp, case: &str) -> PathBuf {
     let path = lab.mount().join(case);
@@ -222,6 +260,10 @@ pub const DRIVERS: &[Driver] = &[
         ],
         ..plain("dedicated")
     },
+    exec("weka"),
+    exec("storage-scale"),
+    exec("netapp-ontap"),
+    Driver { exceptions: &[("one_pass", Expect::Differs("a run a scope"))], ..exec("lustre") },
     Driver {
         lab: None,
         options: |_| "--quota none".to_owned(),

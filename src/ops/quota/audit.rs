@@ -105,7 +105,8 @@ fn by_hand(finding: Finding, path: Option<PathBuf>) -> Audited {
 fn of_volume(state: &State<'_>, at: &VolumeAt, volume: &Volume, found: &mut Vec<Audited>) -> Result<()> {
     let driver = at.driver();
     let sites = scope::present(state.registry, &at.name, volume)?;
-    let sites = scope::usable(sites, |finding, site| found.push(by_hand(finding, Some(site.place.path()))));
+    let missing = |finding, site: &Site| found.push(by_hand(finding, Some(site.place.path())));
+    let sites = scope::usable(at, sites, missing)?;
     let (usable, records): (Vec<Site>, Vec<Scope>) = sites.into_iter().unzip();
     shared_ids(&usable, found);
     nested_mounts(state, &usable, found)?;

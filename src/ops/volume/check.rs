@@ -65,7 +65,7 @@ fn check_scopes(
 ) -> Result<()> {
     let registry = state.registry;
     let sites = scope::present(registry, &at.name, volume)?;
-    let sites = scope::usable(sites, |finding, _| findings.push(finding));
+    let sites = scope::usable(at, sites, |finding, _| findings.push(finding))?;
     let places: Vec<ScopeAt<'_>> = sites.iter().map(|(site, _)| site.place.at()).collect();
     if at.storage.driver.limits_scopes() && quota::is_set_here(&at.storage) {
         let readings = at.driver().read(&at.path, &places)?;
@@ -75,9 +75,11 @@ fn check_scopes(
             }
         }
     }
+    let top = at.open()?;
     for (site, _) in &sites {
+        let dir = top.open_dir(&site.place.dir)?;
         for (key, folder) in scope::folders(registry, &site.place.owner, &at.name)? {
-            if let Err(error) = site.place.open_folder(Path::new(&folder.place()))
+            if let Err(error) = site.place.open_folder_in(&dir, Path::new(&folder.place()))
                 && folder.status != Status::Purging
             {
                 findings.push(Finding::error("vfolder_missing", format!("vfolder {key}"), error.message));

@@ -11,7 +11,7 @@ use crate::host::program::Said;
 use crate::quota::Reading;
 
 /// What stands for "no limit", besides 0.
-const NO_LIMIT: [&str; 4] = ["", "-", "none", "unlimited"];
+const NO_LIMIT: [&str; 5] = ["", "-", "none", "null", "unlimited"];
 const NOTHING: Reading = Reading { used: None, limit: None };
 
 /// How many groups a regular expression has, or what is wrong with it in one line.
