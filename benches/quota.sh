@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# What limits cost: `quota set` on a scope with 100,000 files against one that is empty, in pairs and in turn, and
+# `quota show` of 1,000 scopes with the number of programs that it runs, beside the storage's own list. Needs root and
+# what tests/run installs. Figures go to stdout, with exit 1 where one misses its mark.
+#   PAIRS=9 SCOPES=1000 FILES=100000 benches/quota.sh [btrfs|zfs|cephfs|xfs|ext4]      default: btrfs
+# XFS and ext4 need a kernel with quotas; where this one has none:
+#   tests/labs/guest up DIR && tests/labs/guest run DIR -- env SCOPES=100 FILES=20000 benches/quota.sh xfs
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH="${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/sbin:/sbin:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin"
+export LC_ALL=C
+storage=${1:-btrfs} pairs=${PAIRS:-9} scopes=${SCOPES:-1000} files=${FILES:-100000}
+failed=0
+
+if [ "$(id -u)" -ne 0 ]; then
+    echo "benches/quota.sh: needs root" >&2
+    exit 1
+fi
+# In a guest the files of this machine are read-only: there it is built before.
+[ -n "${VFADM:-}" ] || cargo build --release --locked --quiet
+vfadm=${VFADM:-$(cd "${CARGO_TARGET_DIR:-target}/release" && pwd)/vfadm}
+
+# In memory: the disk's write-back would be measured, not the programs.
+work=$(mktemp -d -p /dev/shm vfadm-bench-XXXXXX)
+# shellcheck disable=SC2317  # called by the trap
+finish() {
+    "tests/labs/$storage" down "$work" >/dev/null 2>&1 || true
+    rm -rf --one-file-system "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+tests/labs/"$storage" up "$work" >/dev/null 2>&1
+volume=$work/mnt/v
+case $storage in
+    zfs)
+        pool=$(findmnt -no SOURCE "$work/mnt")
+        zfs create "$pool/v"
+        peer=(zfs get -Hp -r -d 1 -o "name,value" used "$pool/v")
+        ;;
+    btrfs) mkdir "$volume" && peer=(btrfs qgroup show --raw -re "$work/mnt") ;;
+    cephfs) mkdir "$volume" && peer=(getfattr -R --only-values -n ceph.dir.rbytes "$volume") ;;
+    xfs) mkdir "$volume" && peer=(xfs_quota -x -c "report -p -n -N -b" "$work/mnt") ;;
+    ext4) mkdir "$volume" && peer=(xfs_quota -f -x -c "report -p -n -N -b" "$work/mnt") ;;
+esac
+export VFADM_ROOT=$work/root
+"$vfadm" init --volume "v=$volume" --quota "$storage" >/dev/null 2>&1
+
+took() {
+    local begun
+    begun=$(date +%s%N)
+    "$@" >/dev/null
+    echo $((($(date +%s%N) - begun) / 1000))
+}
+median() {
+    sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
+}
+ms() {
+    awk -v us="$1" 'BEGIN { printf "%.1f ms", us / 1000 }'
+}
+ratio() {
+    awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'
+}
+judge() { # WHAT FIGURE MARK HOLDS?
+    local verdict=ok
+    if [ "$4" -eq 0 ]; then
+        verdict=MISSED
+        failed=1
+    fi
+    printf '%-52s %12s   %-12s %s\n' "$1" "$2" "$3" "$verdict"
+}
+
+printf '%-52s %12s   %-12s\n' "$storage" figure mark
+for owner in full empty; do
+    "$vfadm" user add "$owner" >/dev/null
+    "$vfadm" vfolder create "$owner/data" --quota-init 1g >/dev/null
+done
+folder=$("$vfadm" vfolder path full/data)
+python3 - "$folder" "$files" <<'PY'
+import os, sys
+folder, files = sys.argv[1], int(sys.argv[2])
+for n in range(files):
+    if n % 1000 == 0:
+        os.mkdir(f"{folder}/{n // 1000}")
+    open(f"{folder}/{n // 1000}/{n}", "w").close()
+PY
+for n in $(seq "$pairs"); do
+    for owner in full empty; do
+        took "$vfadm" quota set "$owner" "$((1024 + n))m" >>"$work/$owner.times"
+    done
+done
+full=$(median <"$work/full.times")
+empty=$(median <"$work/empty.times")
+judge "quota set, empty scope, median of $pairs" "$(ms "$empty")" "" 1
+judge "quota set, $files files, the same" "$(ms "$full")" "" 1
+judge "ratio" "$(ratio "$full" "$empty")" "<= 1.3" $((10 * full <= 13 * empty))
+
+for n in $(seq "$((scopes - 2))"); do
+    "$vfadm" user add "u$n" >/dev/null
+    "$vfadm" quota set "u$n" 1g >/dev/null
+done
+for n in $(seq "$pairs"); do
+    took "$vfadm" quota show >>"$work/show.times"
+    took "${peer[@]}" >>"$work/peer.times"
+done
+show=$(median <"$work/show.times")
+own=$(median <"$work/peer.times")
+runs=$("$vfadm" -v quota show 2>&1 >/dev/null | grep -c '^+ ' || true)
+listed=$("$vfadm" -o tsv quota show | tail -n +2 | wc -l)
+judge "quota show, $listed scopes" "$(ms "$show")" "" $((listed == scopes))
+judge "programs run for it" "$runs" "<= 1" $((runs <= 1))
+judge "${peer[0]}: the storage's own list" "$(ms "$own")" "" 1
+judge "ratio" "$(ratio "$show" "$own")" "" 1
+exit "$failed"
