@@ -69,16 +69,32 @@ impl ProjectQuota {
         })
     }
 
-    fn tool(&self, volume: &Path) -> Result<Tool> {
-        Ok(Tool { mount: self.mount(volume)?.point, foreign: self.kind == DriverKind::Ext4 })
+    fn readiness(&self, mount: &Mount) -> Readiness {
+        judge(self.kind, mount, program::find(tool::NAME).is_some())
     }
+
+    /// The tool, where the filesystem can tell what it is asked.
+    fn tool(&self, volume: &Path) -> Result<Tool> {
+        let mount = self.mount(volume)?;
+        if let Readiness::Unable { reason, remedy } = self.readiness(&mount)
+            && !is_counted(&mount)
+        {
+            return Err(Error::storage(reason).hint(remedy));
+        }
+        Ok(Tool { mount: mount.point, foreign: self.kind == DriverKind::Ext4 })
+    }
+}
+
+/// Whether projects are counted without being limited.
+fn is_counted(mount: &Mount) -> bool {
+    mount.super_options.split(',').any(|option| option == "pqnoenforce")
 }
 
 /// Whether project quotas are in force on a mount, by the options of its filesystem.
 fn judge(kind: DriverKind, mount: &Mount, installed: bool) -> Readiness {
     let options: Vec<&str> = mount.super_options.split(',').collect();
     let (point, device) = (mount.point.display(), &mount.source);
-    if options.contains(&"pqnoenforce") {
+    if is_counted(mount) {
         return Readiness::Unable {
             reason: format!("{point} is mounted with pqnoenforce: projects are counted, but not limited"),
             remedy: "mount it with the option prjquota instead".to_owned(),
@@ -124,7 +140,7 @@ impl QuotaDriver for ProjectQuota {
     fn inspect(&self, volume: &Path) -> Result<Readiness> {
         plain::open_volume(volume)?;
         match self.mount(volume) {
-            Ok(mount) => Ok(judge(self.kind, &mount, program::find(tool::NAME).is_some())),
+            Ok(mount) => Ok(self.readiness(&mount)),
             Err(error) => Ok(Readiness::Unable {
                 reason: error.message,
                 remedy: format!(
@@ -139,7 +155,10 @@ impl QuotaDriver for ProjectQuota {
         Ok(())
     }
 
-    fn enforcement(&self, _volume: &Path) -> Result<(Enforcement, Option<String>)> {
+    fn enforcement(&self, volume: &Path) -> Result<(Enforcement, Option<String>)> {
+        if let Readiness::Unable { reason, .. } = self.readiness(&self.mount(volume)?) {
+            return Ok((Enforcement::None, Some(reason)));
+        }
         let root = if self.kind == DriverKind::Ext4 { "; root is not held by it" } else { "" };
         Ok((
             Enforcement::KernelOwnerCanLeave,
