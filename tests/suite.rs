@@ -14,6 +14,7 @@
 mod support;
 
 mod suite {
+    mod actions;
     mod cephfs;
     mod consistency;
     mod crash;
@@ -34,6 +35,7 @@ mod suite {
     mod quota;
     mod registry;
     mod sessions;
+    mod sharing;
     mod twice;
     mod words;
     mod zfs;

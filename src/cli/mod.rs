@@ -3,6 +3,7 @@
 pub mod owner;
 pub mod parse;
 pub mod session;
+pub mod sharing;
 pub mod system;
 pub mod vfolder;
 pub mod volume;
@@ -110,6 +111,12 @@ pub enum Command {
     /// Deleted folders
     #[command(subcommand)]
     Trash(vfolder::Trash),
+    /// Grants that wait for a user's consent
+    #[command(subcommand)]
+    Invitation(sharing::Invitation),
+    /// Who may do what, and why
+    #[command(subcommand)]
+    Permission(sharing::Permission),
     /// Sessions, which have folders mounted
     #[command(subcommand)]
     Session(session::Session),

@@ -55,6 +55,25 @@ pub fn session(text: &str) -> Result<String, String> {
     name::thing("session", text).map_err(told)
 }
 
+/// A pattern for names.
+pub fn glob(text: &str) -> Result<glob::Pattern, String> {
+    glob::Pattern::new(text).map_err(|e| format!("'{text}' is no pattern: {}", e.msg))
+}
+
+/// The first digits of an id.
+pub fn id_prefix(text: &str) -> Result<String, String> {
+    let is_id = !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    is_id.then(|| text.to_owned()).ok_or_else(|| "an id is made of hexadecimal digits".to_owned())
+}
+
+/// A permission that a mount can have.
+pub fn mount_level(text: &str) -> Result<Level, String> {
+    match level(text)? {
+        Level::None => Err("write ro or rw".to_owned()),
+        level => Ok(level),
+    }
+}
+
 /// A vfolder name.
 pub fn vfolder_name(text: &str) -> Result<String, String> {
     name::vfolder(text).map_err(told)

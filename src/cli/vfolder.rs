@@ -21,6 +21,21 @@ pub enum Status {
     Copying,
 }
 
+/// The order of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sort {
+    /// By owner, then by name
+    Owner,
+    /// By name
+    Name,
+    /// By volume
+    Volume,
+    /// By status
+    Status,
+    /// The oldest first
+    Created,
+}
+
 /// Folders.
 #[derive(Debug, Subcommand)]
 pub enum Vfolder {
@@ -57,6 +72,18 @@ pub enum Vfolder {
         /// Only in this status
         #[arg(long, value_enum)]
         status: Option<Status>,
+        /// Only those with a grant; with --as, only those that were shared with the user
+        #[arg(long)]
+        shared: bool,
+        /// Only names that match this pattern: 'data-*'
+        #[arg(long, value_name = "GLOB", value_parser = parse::glob)]
+        name: Option<glob::Pattern>,
+        /// In which order
+        #[arg(long, value_enum, default_value = "owner", value_name = "KEY")]
+        sort: Sort,
+        /// At most so many
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
     },
     /// Show a folder
     Show {
@@ -116,6 +143,54 @@ pub enum Vfolder {
         /// OWNER/NAME or id:PREFIX
         #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
         folder: FolderRef,
+    },
+    /// Give users a grant on a folder, or change it
+    Share {
+        /// OWNER/NAME or id:PREFIX
+        #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
+        folder: FolderRef,
+        /// With whom
+        #[arg(long = "with", required = true, num_args = 1.., value_name = "USER", value_parser = parse::user)]
+        users: Vec<String>,
+        /// What they may do: none (for members of the owning project), ro or rw
+        #[arg(long, value_name = "LEVEL", value_parser = parse::level)]
+        perm: Level,
+        /// Also where a session of theirs has more than that mounted
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take grants on a folder away
+    Unshare {
+        /// OWNER/NAME or id:PREFIX
+        #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
+        folder: FolderRef,
+        /// From whom
+        #[arg(long = "from", required = true, num_args = 1.., value_name = "USER", value_parser = parse::user)]
+        users: Vec<String>,
+        /// Also while a session of theirs has it mounted
+        #[arg(long)]
+        force: bool,
+    },
+    /// Give back one's own grant on a folder (with --as)
+    Leave {
+        /// OWNER/NAME, id:PREFIX, or a name
+        #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
+        folder: FolderRef,
+    },
+    /// Invite users to a folder: they have a grant once they accept
+    Invite {
+        /// OWNER/NAME, id:PREFIX, or a name with --as
+        #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
+        folder: FolderRef,
+        /// Whom
+        #[arg(required = true, value_name = "USER", value_parser = parse::user)]
+        users: Vec<String>,
+        /// What they would get: ro or rw
+        #[arg(long, value_name = "LEVEL", value_parser = parse::mount_level)]
+        perm: Level,
+        /// How long the invitation waits
+        #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = parse::duration)]
+        expires: Duration,
     },
     /// Measure what folders hold
     Usage {

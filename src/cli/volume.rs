@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum, ValueHint};
 
 use super::parse;
 use crate::domain::owner::Owner;
@@ -40,6 +40,50 @@ pub enum Folders {
     Subvolume,
     /// A ZFS dataset, below its quota scope's
     Dataset,
+}
+
+/// An action with the folders of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Action {
+    /// Make folders
+    Create,
+    /// Rename and change folders
+    Modify,
+    /// Move folders to the trash, restore and purge them
+    Delete,
+    /// Mount folders in sessions
+    Mount,
+    /// Clone folders
+    Clone,
+    /// Invite users to folders
+    Invite,
+    /// Share folders with users
+    Share,
+}
+
+/// Which actions of which volume, and for whom.
+#[derive(Debug, Args)]
+pub struct Actions {
+    /// The volume's name
+    #[arg(value_parser = parse::volume)]
+    pub volume: String,
+    /// What
+    #[arg(required = true, value_enum, value_name = "ACTION")]
+    pub actions: Vec<Action>,
+    /// Only for this owner; beats what is said for everybody
+    #[arg(long = "for", value_name = "OWNER", value_parser = parse::owner)]
+    pub owner: Option<Owner>,
+}
+
+/// Which volume, and for whom.
+#[derive(Debug, Args)]
+pub struct OneAction {
+    /// The volume's name
+    #[arg(value_parser = parse::volume)]
+    pub volume: String,
+    /// Only for this owner; beats what is said for everybody
+    #[arg(long = "for", value_name = "OWNER", value_parser = parse::owner)]
+    pub owner: Option<Owner>,
 }
 
 /// Volumes.
@@ -125,6 +169,18 @@ pub enum Volume {
         #[arg(value_parser = parse::volume)]
         volume: String,
     },
+    /// Let everybody, or one owner, do something with the folders of a volume
+    Allow(Actions),
+    /// Keep everybody, or one owner, from doing something with the folders of a volume
+    Block(Actions),
+    /// Let sessions mount its folders: allow VOLUME mount
+    AllowMount(OneAction),
+    /// Keep sessions from mounting its folders: block VOLUME mount
+    BlockMount(OneAction),
+    /// Let its folders be cloned: allow VOLUME clone
+    AllowClone(OneAction),
+    /// Keep its folders from being cloned: block VOLUME clone
+    BlockClone(OneAction),
     /// Look whether volumes are mounted, are the right ones, and hold what the registry says
     Check {
         /// Only this one

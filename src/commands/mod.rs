@@ -1,6 +1,7 @@
 //! One file a noun: arguments in, an operation called, a view out.
 
 mod init;
+mod invitation;
 mod owner;
 mod quota;
 mod registry;
@@ -132,6 +133,8 @@ impl App {
             Command::Quota(command) => self.quota(command),
             Command::Vfolder(command) => self.vfolder(command),
             Command::Trash(command) => self.trash(command),
+            Command::Invitation(command) => self.invitation(command),
+            Command::Permission(command) => self.permission(command),
             Command::Session(command) => self.session(command),
             Command::Registry(command) => self.superadmin("registry")?.registry(command),
             Command::Completions(arguments) => self.completions(&arguments),
@@ -144,7 +147,7 @@ impl App {
         match self.ctx.actor.user() {
             None => Ok(self),
             Some(user) => Err(Error::not_permitted(format!("{user} may not use 'vfadm {what}'"))
-                .hint("leave --as out: it works with vfolder, session, quota show and trash list")
+                .hint("leave --as out: it works with vfolder, invitation, permission, session, quota show and trash list")
                 .into()),
         }
     }

@@ -3,10 +3,10 @@
 use anyhow::Result;
 
 use super::App;
-use crate::cli::vfolder::{Status, Vfolder};
+use crate::cli::vfolder::{Sort, Status, Vfolder};
 use crate::domain::error::Error;
 use crate::domain::reference::FolderRef;
-use crate::ops::{change, purge, trash, usage, vfolder};
+use crate::ops::{change, invitation, purge, share, trash, usage, vfolder};
 use crate::output::progress::Counter;
 use crate::output::{Column, Kind, Style};
 
@@ -44,12 +44,26 @@ impl App {
                 };
                 self.done(KIND, change(&self.ctx, |state| vfolder::create(state, &request))?)
             }
-            Vfolder::List { owner, volume, status } => {
+            Vfolder::List { owner, volume, status, shared, name, sort, limit } => {
                 let status = status.map(|s| status_word(s).to_owned());
-                let reading = self.reading()?;
-                let filter = vfolder::Filter { owner, volume, status };
-                self.out.list(KIND, &vfolder::list(&reading.state(&self.ctx), &filter)?, &COLUMNS)?;
-                Ok(0)
+                let filter = vfolder::Filter { owner, volume, status, shared, name };
+                self.list(&filter, sort, limit)
+            }
+            Vfolder::Share { folder, users, perm, force } => {
+                let request = share::Share { folder, users: unique(users), level: perm, force };
+                self.done(KIND, change(&self.ctx, |state| share::share(state, &request))?)
+            }
+            Vfolder::Unshare { folder, users, force } => {
+                let users = unique(users);
+                let done = change(&self.ctx, |state| share::unshare(state, &folder, &users, force))?;
+                self.done(KIND, done)
+            }
+            Vfolder::Leave { folder } => {
+                self.done(KIND, change(&self.ctx, |state| share::leave(state, &folder))?)
+            }
+            Vfolder::Invite { folder, users, perm, expires } => {
+                let request = invitation::Invite { folder, users: unique(users), level: perm, term: expires };
+                self.done("Invitation", change(&self.ctx, |state| invitation::invite(state, &request))?)
             }
             Vfolder::Show { folder } => {
                 let reading = self.reading()?;
@@ -74,6 +88,30 @@ impl App {
             Vfolder::Purge { folder } => self.purge(&folder, false),
             Vfolder::Usage { folders, all } => self.usage(&folders, all),
         }
+    }
+
+    fn list(&self, filter: &vfolder::Filter, sort: Sort, limit: Option<usize>) -> Result<u8> {
+        let reading = self.reading()?;
+        let mut items = vfolder::list(&reading.state(&self.ctx), filter)?;
+        let key = match sort {
+            Sort::Owner => "owner",
+            Sort::Name => "name",
+            Sort::Volume => "volume",
+            Sort::Status => "status",
+            Sort::Created => "created_at",
+        };
+        // Stable: within one of them the order is by owner and name.
+        items.sort_by(|a, b| a[key].as_str().cmp(&b[key].as_str()));
+        if let Some(most) = limit.filter(|most| *most < items.len()) {
+            self.out.talk(&format!("{most} of {} vfolders", items.len()));
+            items.truncate(most);
+        }
+        let mut columns = COLUMNS.to_vec();
+        if self.ctx.actor.user().is_some() {
+            columns.insert(5, Column::text("FROM", "source"));
+        }
+        self.out.list(KIND, &items, &columns)?;
+        Ok(0)
     }
 
     fn path(&self, folder: &FolderRef) -> Result<u8> {
@@ -123,6 +161,13 @@ impl App {
         self.out.list("Usage", &items, &USAGE_COLUMNS)?;
         Ok(failed.map_or(0, |error| error.code.exit()))
     }
+}
+
+/// The users that were typed, each once.
+fn unique(mut users: Vec<String>) -> Vec<String> {
+    let mut seen = std::collections::HashSet::new();
+    users.retain(|user| seen.insert(user.clone()));
+    users
 }
 
 fn status_word(status: Status) -> &'static str {

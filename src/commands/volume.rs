@@ -6,9 +6,10 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::App;
-use crate::cli::volume::{Driver, Folders, Volume};
+use crate::cli::volume::{self as cli, Actions, Driver, Folders, OneAction, Volume};
 use crate::domain::error::{Code, Error};
 use crate::domain::finding::Finding;
+use crate::domain::permission::Action;
 use crate::domain::quota::{self, DriverKind};
 use crate::domain::record::MountSource;
 use crate::ops::{self, change, volume};
@@ -44,6 +45,23 @@ pub(super) fn driver_kind(driver: Driver) -> Option<DriverKind> {
         Driver::Exec => Some(DriverKind::Exec),
         Driver::Dedicated => Some(DriverKind::Dedicated),
         Driver::None => Some(DriverKind::None),
+    }
+}
+
+fn only(rule: OneAction, action: cli::Action) -> Actions {
+    Actions { volume: rule.volume, actions: vec![action], owner: rule.owner }
+}
+
+/// The action that was typed.
+pub(super) fn action_of(action: cli::Action) -> Action {
+    match action {
+        cli::Action::Create => Action::Create,
+        cli::Action::Modify => Action::Modify,
+        cli::Action::Delete => Action::Delete,
+        cli::Action::Mount => Action::Mount,
+        cli::Action::Clone => Action::Clone,
+        cli::Action::Invite => Action::Invite,
+        cli::Action::Share => Action::Share,
     }
 }
 
@@ -155,11 +173,25 @@ impl App {
                 }
                 self.done(KIND, change(&self.ctx, |state| volume::remove(state, &volume))?)
             }
+            Volume::Allow(rule) => self.set_actions(&rule, true),
+            Volume::Block(rule) => self.set_actions(&rule, false),
+            Volume::AllowMount(rule) => self.set_actions(&only(rule, cli::Action::Mount), true),
+            Volume::BlockMount(rule) => self.set_actions(&only(rule, cli::Action::Mount), false),
+            Volume::AllowClone(rule) => self.set_actions(&only(rule, cli::Action::Clone), true),
+            Volume::BlockClone(rule) => self.set_actions(&only(rule, cli::Action::Clone), false),
             Volume::Check { volume } => {
                 let reading = self.reading()?;
                 self.findings(&volume::check(&reading.state(&self.ctx), volume.as_deref())?)
             }
         }
+    }
+
+    fn set_actions(&self, rule: &Actions, allow: bool) -> Result<u8> {
+        let actions: Vec<Action> = rule.actions.iter().map(|action| action_of(*action)).collect();
+        let done = change(&self.ctx, |state| {
+            volume::set_actions(state, &rule.volume, &actions, allow, rule.owner.as_ref())
+        })?;
+        self.done(KIND, done)
     }
 
     /// Prints findings; exit 10 when there are any.

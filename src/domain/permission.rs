@@ -83,26 +83,52 @@ pub fn manages(actor: &Actor, owner: &Owner, project: Option<&Project>) -> bool 
     }
 }
 
-/// Whether a volume allows an action to an owner: a block for the owner beats an allow for it, which beats a block
-/// for everybody. Binds the superadmin too.
-pub fn volume_allows(volume: &Volume, action: Action, owner: &Owner) -> bool {
-    let key = owner.to_string();
-    let listed = |rules: &std::collections::BTreeMap<String, Vec<Action>>| {
-        rules.get(&key).is_some_and(|l| l.contains(&action))
-    };
-    if listed(&volume.blocked_for) {
-        return false;
+/// What decides whether a volume allows an action to an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// `blocked_for` names the owner.
+    BlockedForOwner,
+    /// `allowed_for` names the owner.
+    AllowedForOwner,
+    /// `blocked`: for everybody.
+    Blocked,
+    /// Nothing: everything is allowed at first.
+    Default,
+}
+
+impl Rule {
+    /// The first that applies: the narrower rule beats the wider, and a block for an owner beats an allow for it. Binds
+    /// the superadmin too.
+    pub fn of(volume: &Volume, action: Action, owner: &Owner) -> Rule {
+        let key = owner.to_string();
+        let listed = |rules: &std::collections::BTreeMap<String, Vec<Action>>| {
+            rules.get(&key).is_some_and(|l| l.contains(&action))
+        };
+        match () {
+            () if listed(&volume.blocked_for) => Rule::BlockedForOwner,
+            () if listed(&volume.allowed_for) => Rule::AllowedForOwner,
+            () if volume.blocked.contains(&action) => Rule::Blocked,
+            () => Rule::Default,
+        }
     }
-    listed(&volume.allowed_for) || !volume.blocked.contains(&action)
+
+    /// Whether the action is allowed by it.
+    pub fn allows(self) -> bool {
+        matches!(self, Rule::AllowedForOwner | Rule::Default)
+    }
 }
 
 /// Refuses an action that the volume blocks (exit 5).
 pub fn require_action(name: &str, volume: &Volume, action: Action, owner: &Owner) -> Result<()> {
-    if volume_allows(volume, action, owner) {
+    let rule = Rule::of(volume, action, owner);
+    if rule.allows() {
         return Ok(());
     }
-    Err(Error::not_permitted(format!("the volume '{name}' blocks '{}' for {owner}", action.name()))
-        .hint("the record of the volume in the registry holds the rule: blocked, blocked_for"))
+    let action = action.name();
+    Err(Error::not_permitted(format!("the volume '{name}' blocks '{action}' for {owner}")).hint(match rule {
+        Rule::BlockedForOwner => format!("vfadm volume allow {name} {action} --for {owner}"),
+        _ => format!("vfadm volume allow {name} {action}, or for this owner alone: --for {owner}"),
+    }))
 }
 
 /// True for a user who may start sessions and own new folders.

@@ -321,19 +321,49 @@ impl VFolder {
     }
 }
 
+/// Where an invitation is in its life. All but the first are final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InvitationState {
+    /// It waits for the invitee.
+    Pending,
+    /// The invitee has the grant.
+    Accepted,
+    /// The invitee does not want it.
+    Rejected,
+    /// Whoever sent it took it back.
+    Canceled,
+    /// Its time is over.
+    Expired,
+}
+
+impl InvitationState {
+    /// The word in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            InvitationState::Pending => "pending",
+            InvitationState::Accepted => "accepted",
+            InvitationState::Rejected => "rejected",
+            InvitationState::Canceled => "canceled",
+            InvitationState::Expired => "expired",
+        }
+    }
+}
+
 /// A share that waits for the invitee's consent. Its key is the invitation's id.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Invitation {
     /// The id of the folder.
     pub vfolder: Uuid,
-    /// Who invites.
-    pub inviter: String,
+    /// Who invites; absent is the superadmin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inviter: Option<String>,
     /// Who is invited.
     pub invitee: String,
     /// What is offered.
     pub permission: Level,
-    /// `pending`, `accepted`, `rejected`, `canceled` or `expired`.
-    pub state: String,
+    /// As it was last written: one whose time is over may still be called pending ([`Invitation::state_at`]).
+    pub state: InvitationState,
     /// When it was sent.
     pub created_at: Timestamp,
     /// When it ends by itself.
@@ -341,6 +371,16 @@ pub struct Invitation {
     /// Keys that this version does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+impl Invitation {
+    /// Where it is at a time.
+    pub fn state_at(&self, time: Timestamp) -> InvitationState {
+        match self.state {
+            InvitationState::Pending if self.expires_at <= time => InvitationState::Expired,
+            state => state,
+        }
+    }
 }
 
 /// What keeps a kernel of a session alive.

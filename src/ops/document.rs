@@ -9,9 +9,9 @@ use super::in_use;
 use super::resolve::{self, Folder};
 use crate::domain::error::Result;
 use crate::domain::owner::Owner;
-use crate::domain::permission::{Action, Level};
+use crate::domain::permission::{Action, Level, Source};
 use crate::domain::quota::Enforcement;
-use crate::domain::record::{Allowance, Project, Session, User, VFolder, Volume};
+use crate::domain::record::{Allowance, Invitation, Project, Session, User, VFolder, Volume};
 use crate::host::files;
 use crate::plan::VolumeAt;
 use crate::quota::Reading;
@@ -39,12 +39,12 @@ impl Paths {
     }
 }
 
-/// A folder. `level` is the actor's, where the command runs for a user.
+/// A folder. `level` is the actor's and where it comes from, where the command runs for a user.
 pub fn vfolder(
     registry: &Registry,
     paths: &mut Paths,
     folder: &Folder,
-    level: Option<Level>,
+    level: Option<(Level, Source)>,
 ) -> Result<Value> {
     let record = &folder.record;
     let shares: Vec<Value> =
@@ -56,11 +56,14 @@ pub fn vfolder(
         "volume": record.volume,
         "path": paths.of(registry, &folder.owner, record)?,
         "status": record.status,
-        "permission": level.or(record.permission).unwrap_or(Level::Rw),
+        "permission": level.map(|(level, _)| level).or(record.permission).unwrap_or(Level::Rw),
         "cloneable": record.cloneable,
         "shares": shares,
         "created_at": record.created_at,
     });
+    if let (Some((_, source)), Value::Object(map)) = (level, &mut item) {
+        map.insert("source".to_owned(), json!(source.name()));
+    }
     if let (Some(at), Value::Object(map)) = (record.trashed_at, &mut item) {
         map.insert("trashed_at".to_owned(), json!(at));
     }
@@ -179,6 +182,20 @@ pub fn scope(
     }
     item.insert("enforcement".to_owned(), json!(enforcement));
     Value::Object(item)
+}
+
+/// An invitation. `vfolder` is the folder's key.
+pub fn invitation(id: &str, invitation: &Invitation, vfolder: &str) -> Value {
+    json!({
+        "id": id,
+        "vfolder": vfolder,
+        "inviter": invitation.inviter.as_deref().unwrap_or("superadmin"),
+        "invitee": invitation.invitee,
+        "permission": invitation.permission,
+        "state": invitation.state_at(crate::registry::now()),
+        "created_at": invitation.created_at,
+        "expires_at": invitation.expires_at,
+    })
 }
 
 /// A session.

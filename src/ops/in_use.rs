@@ -1,5 +1,6 @@
 //! Whether a folder is in use: by a session of the registry, or by processes of this host.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde_json::json;
@@ -49,6 +50,15 @@ pub fn sessions_with(registry: &Registry, folder: &VFolder) -> Result<Vec<(Strin
         }
     }
     Ok(found)
+}
+
+/// The living sessions that have a folder of a volume mounted.
+pub fn sessions_on(registry: &Registry, volume: &str) -> Result<Vec<String>> {
+    let folders = registry.all::<VFolder>()?.into_iter().filter(|(_, f)| f.volume == volume);
+    let folders: HashSet<_> = folders.map(|(_, f)| f.id).collect();
+    let sessions = registry.all::<Session>()?.into_iter();
+    let of = |s: &Session| s.mounts.iter().any(|m| folders.contains(&m.vfolder)) && session_is_alive(s);
+    Ok(sessions.filter(|(_, session)| of(session)).map(|(key, _)| key).collect())
 }
 
 /// Refuses while a session of the registry or a process of this host uses the folder (exit 6).

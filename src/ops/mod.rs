@@ -1,8 +1,10 @@
 //! What an administrator does: each operation reads the registry and the storage, and returns a plan.
 
 pub mod document;
+pub mod explain;
 pub mod in_use;
 pub mod init;
+pub mod invitation;
 pub mod manual;
 pub mod node;
 pub mod owner;
@@ -12,6 +14,7 @@ pub mod resolve;
 pub mod run;
 pub mod scope;
 pub mod session;
+pub mod share;
 pub mod sidecar;
 pub mod trash;
 pub mod usage;

@@ -314,7 +314,7 @@ fn leave_everything(state: &State<'_>, name: &str, plan: &mut Plan) -> Result<()
     }
     for key in registry.find_text::<Invitation>(&needle) {
         let record: Invitation = registry.require(&key)?;
-        if record.invitee == name || record.inviter == name {
+        if record.invitee == name || record.inviter.as_deref() == Some(name) {
             plan.changes.push(Change::remove::<Invitation>(key));
         }
     }

@@ -7,11 +7,11 @@ use uuid::Uuid;
 use super::document::{self, Paths};
 use super::resolve::{self, Folder};
 use super::scope::{self, Site};
-use super::{State, sidecar};
+use super::{State, invitation, sidecar};
 use crate::domain::error::{Error, Result};
 use crate::domain::name;
 use crate::domain::owner::Owner;
-use crate::domain::permission::{self, Action, Level};
+use crate::domain::permission::{self, Action, Level, Source};
 use crate::domain::record::{Status, VFolder, Volume};
 use crate::domain::reference::FolderRef;
 use crate::domain::size::Limit;
@@ -181,6 +181,10 @@ pub struct Filter {
     pub volume: Option<String>,
     /// In this status.
     pub status: Option<String>,
+    /// With a grant; for a user: by a grant.
+    pub shared: bool,
+    /// Whose names match.
+    pub name: Option<glob::Pattern>,
 }
 
 /// The documents of folders, sorted by owner and name.
@@ -191,6 +195,7 @@ pub fn list(state: &State<'_>, filter: &Filter) -> Result<Vec<serde_json::Value>
         filter.owner.as_ref().is_none_or(|o| *o == folder.owner)
             && filter.volume.as_ref().is_none_or(|v| *v == folder.record.volume)
             && filter.status.as_ref().is_none_or(|s| s == folder.record.status.name())
+            && filter.name.as_ref().is_none_or(|pattern| pattern.matches(&folder.name))
     };
     if let Some(owner) = &filter.owner {
         resolve::owner(registry, owner)?;
@@ -201,7 +206,11 @@ pub fn list(state: &State<'_>, filter: &Filter) -> Result<Vec<serde_json::Value>
     let mut items = Vec::new();
     if let Some(user) = state.actor.user() {
         for reach in resolve::reach_of(registry, user)?.into_iter().filter(|r| wanted(&r.folder)) {
-            items.push(document::vfolder(registry, &mut paths, &reach.folder, Some(reach.level))?);
+            if filter.shared && reach.source != Source::Share {
+                continue;
+            }
+            let level = Some((reach.level, reach.source));
+            items.push(document::vfolder(registry, &mut paths, &reach.folder, level)?);
         }
         return Ok(items);
     }
@@ -212,7 +221,7 @@ pub fn list(state: &State<'_>, filter: &Filter) -> Result<Vec<serde_json::Value>
     for (key, record) in records {
         let Some((owner, folder_name)) = crate::domain::owner::split_folder_key(&key) else { continue };
         let folder = Folder { owner, name: folder_name.to_owned(), record };
-        if wanted(&folder) {
+        if wanted(&folder) && !(filter.shared && folder.record.shares.is_empty()) {
             items.push(document::vfolder(registry, &mut paths, &folder, None)?);
         }
     }
@@ -226,7 +235,6 @@ pub fn show(state: &State<'_>, reference: &FolderRef) -> Result<serde_json::Valu
         Some(user) => {
             let project = resolve::owning_project(state.registry, &folder.owner)?;
             permission::level_of(user, &folder.owner, &folder.record, project.as_ref())
-                .map(|(level, _)| level)
         }
         None => None,
     };
@@ -248,7 +256,7 @@ pub fn managed(
     Ok((folder, site))
 }
 
-fn require_ready(folder: &Folder) -> Result<()> {
+pub(super) fn require_ready(folder: &Folder) -> Result<()> {
     if folder.record.status == Status::Ready {
         return Ok(());
     }
@@ -278,6 +286,12 @@ pub fn rename(state: &State<'_>, reference: &FolderRef, new_name: &str) -> Resul
             return Err(Error::conflict(format!(
                 "the vfolder {old} is shared, and cannot become an auto-mount folder"
             )));
+        }
+        if invitation::is_awaited(state.registry, folder.record.id)? {
+            return Err(Error::conflict(format!(
+                "users are invited to the vfolder {old}, which cannot become an auto-mount folder"
+            ))
+            .hint("'vfadm invitation list' shows them; take them back first: vfadm invitation cancel"));
         }
     }
     if state.registry.contains::<VFolder>(&new) {

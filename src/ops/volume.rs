@@ -1,5 +1,6 @@
 //! Volumes: added, shown, checked, taken out.
 
+mod actions;
 mod add;
 mod capacity;
 mod check;
@@ -15,6 +16,7 @@ use crate::domain::error::{Error, Result};
 use crate::domain::record::{Scope, VFolder, Volume};
 use crate::plan::{Outcome, Plan, Step, VolumeAt};
 use crate::registry::{Change, Registry};
+pub use actions::set_actions;
 pub use add::{Add, add, add_and_note};
 pub use capacity::warnings;
 pub use check::check;

@@ -20,3 +20,18 @@ pub fn confirm(question: &str, yes: bool) -> Result<()> {
         Err(_) => Err(Error::new(Code::Interrupted, "interrupted; nothing was done")),
     }
 }
+
+/// Asks which of several is meant; its place in the list. Without a terminal it has to be on the command line (exit 2),
+/// as `instead` says.
+pub fn select(question: &str, lines: &[String], instead: &str) -> Result<usize> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        let all = lines.join("; ");
+        return Err(Error::usage(format!("{question} There is no terminal to ask on: {all}")).hint(instead));
+    }
+    let choice = dialoguer::Select::new().with_prompt(question).items(lines).default(0).interact_opt();
+    match choice {
+        Ok(Some(place)) => Ok(place),
+        Ok(None) => Err(Error::new(Code::Failure, "nothing was done")),
+        Err(_) => Err(Error::new(Code::Interrupted, "interrupted; nothing was done")),
+    }
+}

@@ -77,7 +77,7 @@ pub fn schema() -> Value {
                 "shares": {"type": "object", "additionalProperties": level},
             }))),
             "invitations": section(record(
-                &["vfolder", "inviter", "invitee", "permission", "state", "created_at", "expires_at"],
+                &["vfolder", "invitee", "permission", "state", "created_at", "expires_at"],
                 json!({
                     "vfolder": uuid,
                     "inviter": {"type": "string"},

@@ -10,7 +10,8 @@ use crate::domain::finding::Finding;
 use crate::domain::name;
 use crate::domain::owner::{Owner, split_folder_key, split_scope_key};
 use crate::domain::record::{
-    Allowance, Invitation, LimitSource, Project, Record, Scope, Session, User, VFolder, Volume,
+    Allowance, Invitation, InvitationState, LimitSource, Project, Record, Scope, Session, User, VFolder,
+    Volume,
 };
 use crate::domain::size;
 
@@ -255,7 +256,7 @@ impl Check<'_> {
             if key.parse::<Uuid>().is_err() {
                 self.error::<Invitation>("bad_key", &key, "its key is not a UUID");
             }
-            if !self.ids.contains_key(&invitation.vfolder) && invitation.state == "pending" {
+            if !self.ids.contains_key(&invitation.vfolder) && invitation.state == InvitationState::Pending {
                 self.error::<Invitation>("unknown_vfolder", &key, "its vfolder does not exist");
             }
         }

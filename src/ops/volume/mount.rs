@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::domain::error::{Error, Result};
-use crate::domain::record::{MountSource, Session, VFolder, Volume};
+use crate::domain::record::{MountSource, Volume};
 use crate::host::process;
 use crate::ops::{State, document, in_use};
 use crate::plan::{Outcome, Plan, Step, VolumeAt};
@@ -59,15 +59,7 @@ pub fn unmount(state: &State<'_>, name: &str) -> Result<Plan> {
 }
 
 fn require_unused(state: &State<'_>, name: &str, at: &VolumeAt) -> Result<()> {
-    let registry = state.registry;
-    let folders: Vec<_> =
-        registry.all::<VFolder>()?.into_iter().filter(|(_, f)| f.volume == name).map(|(_, f)| f.id).collect();
-    let mut sessions = Vec::new();
-    for (key, session) in registry.all::<Session>()? {
-        if session.mounts.iter().any(|m| folders.contains(&m.vfolder)) && in_use::session_is_alive(&session) {
-            sessions.push(key);
-        }
-    }
+    let sessions = in_use::sessions_on(state.registry, name)?;
     if let Some(first) = sessions.first() {
         return Err(Error::in_use(format!(
             "the volume '{name}' is in use by the sessions {}",
