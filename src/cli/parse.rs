@@ -33,7 +33,7 @@ pub fn volume(text: &str) -> Result<String, String> {
 
 /// A size in bytes; `unlimited` is none.
 pub fn size(text: &str) -> Result<u64, String> {
-    limit(text)?.0.ok_or_else(|| "a size is needed here, such as 100g".to_owned())
+    limit(text)?.0.filter(|bytes| *bytes > 0).ok_or_else(|| "a size is needed here, such as 100g".to_owned())
 }
 
 /// A part of a hundred, with or without the sign: `90%`, `99.5`.

@@ -43,17 +43,23 @@ impl App {
             Quota::Show { owner, volume, over } => {
                 let reading = self.reading()?;
                 let state = reading.state(&self.ctx);
-                let (mut items, mut warnings) = quota::show(&state, owner.as_ref(), volume.as_deref())?;
+                let mut shown = quota::show(&state, owner.as_ref(), volume.as_deref())?;
                 if let Some(percent) = over {
-                    items = quota::over(items, percent, &mut warnings);
+                    shown.over(percent);
                 }
-                warnings.iter().for_each(|w| self.out.warn(w));
+                shown.warnings.iter().for_each(|w| self.out.warn(w));
+                let items = &shown.items;
                 let mut columns = COLUMNS.to_vec();
                 if items.iter().any(|item| item.get("usage").is_some()) {
                     columns.push(Column::text("USAGE", "usage"));
                 }
-                self.out.list(KIND, &items, &columns)?;
-                Ok(if over.is_some() && !items.is_empty() { Code::Findings.exit() } else { 0 })
+                self.out.list(KIND, items, &columns)?;
+                Ok(match over {
+                    Some(_) if !items.is_empty() => Code::Findings.exit(),
+                    // Nothing is over as far as can be seen, which is not far.
+                    Some(_) if shown.unreadable => Code::Storage.exit(),
+                    _ => 0,
+                })
             }
             Quota::Verify { volume } => {
                 self.superadmin("quota verify")?;
@@ -84,7 +90,13 @@ impl App {
             self.out.paths(paths)?;
             return Ok(if found.is_empty() { 0 } else { Code::Findings.exit() });
         }
-        let findings: Vec<Finding> = found.into_iter().map(|audited| audited.finding).collect();
+        // What `--fix` would leave.
+        let (would, left): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|audited| fix && audited.can_be_mended());
+        would.iter().for_each(|a| {
+            self.out.talk(&format!("would mend: {}: {}", a.finding.subject, a.finding.message));
+        });
+        let findings: Vec<Finding> = left.into_iter().map(|audited| audited.finding).collect();
         self.findings(&findings)
     }
 }

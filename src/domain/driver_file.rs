@@ -204,6 +204,9 @@ pub struct Values<'a> {
     pub bytes: Option<u64>,
 }
 
+/// Limits are not rounded by more, bytes.
+const MOST_ROUNDING: u64 = 1 << 30;
+
 /// The words that may stand in braces.
 const PLACEHOLDERS: [&str; 6] = ["path", "scope", "volume", "id", "bytes", "kib"];
 /// Those that make a command one scope's.
@@ -307,8 +310,8 @@ impl DriverFile {
         if matches!(self.enforcement, Enforcement::Volume | Enforcement::None) {
             return wrong("'enforcement' is kernel, kernel_owner_can_leave or cooperative".to_owned());
         }
-        if self.round_to == 0 || !(1..=3600).contains(&self.deadline_seconds) {
-            return wrong("'round_to' is at least 1, 'deadline_seconds' 1 to 3600".to_owned());
+        if !(1..=MOST_ROUNDING).contains(&self.round_to) || !(1..=3600).contains(&self.deadline_seconds) {
+            return wrong("'round_to' is 1 to 1073741824, 'deadline_seconds' 1 to 3600".to_owned());
         }
         for (key, commands) in self.commands() {
             let required = matches!(key, "set" | "unset" | "read");
@@ -316,7 +319,7 @@ impl DriverFile {
                 return wrong(format!("'{key}' names no program"));
             }
             for command in &commands.0 {
-                match command.first() {
+                match command.first().filter(|program| !program.is_empty()) {
                     None => return wrong(format!("'{key}' has a command without a program")),
                     Some(program) if program.contains('/') && !program.starts_with('/') => {
                         return wrong(format!(

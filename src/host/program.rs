@@ -5,14 +5,14 @@ use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::error::{Error, Result};
+use super::signals;
 use crate::domain::name::shell_word;
 
 /// Where programs are looked for: cron's `PATH` has no sbin, and an administrator's may hold anything.
@@ -35,7 +35,8 @@ pub fn trace(show: fn(&str)) {
 
 /// The program of this name, or `None` where it is not installed. A name with a slash is taken as it is.
 pub fn find(name: &str) -> Option<PathBuf> {
-    let runs = |path: &PathBuf| nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok();
+    let runs =
+        |path: &PathBuf| path.is_file() && nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok();
     if name.contains('/') {
         return Some(PathBuf::from(name)).filter(runs);
     }
@@ -128,19 +129,26 @@ impl Program {
         }
         let mut child = self.spawn(&path)?;
         let end = Instant::now() + self.deadline;
-        let stdout = collect(child.stdout.take(), self.most);
-        let stderr = collect(child.stderr.take(), self.most);
-        let took = receive(&stdout, end).and_then(|out| Ok((out, receive(&stderr, end)?)));
-        let took = took.and_then(|(out, err)| Ok((wait(&mut child, end)?, out, err)));
+        let stdout = Collector::of(child.stdout.take(), self.most);
+        let stderr = Collector::of(child.stderr.take(), self.most);
+        let took = wait(&mut child, end, &[&stdout, &stderr]).and_then(|status| {
+            Ok((status, stdout.take(Instant::now() + LINGER)?, stderr.take(Instant::now() + LINGER)?))
+        });
         match took {
             Ok((status, stdout, stderr)) => Ok(Said { line, status, stdout, stderr }),
             Err(stop) => {
                 kill(&mut child);
-                Err(Error::Program(match stop {
-                    Stop::Late => format!("'{line}' did not end within {} s", self.deadline.as_secs_f32()),
-                    Stop::TooMuch => format!("'{line}' printed more than {} bytes", self.most),
-                    Stop::Failed(e) => format!("cannot read from '{line}': {e}"),
-                }))
+                Err(match stop {
+                    Stop::Late => Error::Program(format!(
+                        "'{line}' did not end within {} s",
+                        self.deadline.as_secs_f32()
+                    )),
+                    Stop::TooMuch => {
+                        Error::Program(format!("'{line}' printed more than {} bytes", self.most))
+                    }
+                    Stop::Failed(e) => Error::Program(format!("cannot read from '{line}': {e}")),
+                    Stop::Signal => Error::Interrupted,
+                })
             }
         }
     }
@@ -209,34 +217,92 @@ enum Stop {
     Late,
     TooMuch,
     Failed(std::io::Error),
+    Signal,
 }
 
-type Collected = std::result::Result<Vec<u8>, Stop>;
+/// How long what a program printed is waited for after its end: one that left a daemon behind never closes its pipes.
+const LINGER: Duration = Duration::from_millis(500);
 
-/// Reads a pipe to its end in a thread of its own, so that a full pipe never stops the program.
-fn collect(pipe: Option<impl Read + Send + 'static>, most: u64) -> Receiver<Collected> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let read = pipe.map_or(Ok(0), |pipe| pipe.take(most + 1).read_to_end(&mut bytes));
-        let _ = sender.send(match read {
-            Ok(_) if bytes.len() as u64 > most => Err(Stop::TooMuch),
-            Ok(_) => Ok(bytes),
-            Err(e) => Err(Stop::Failed(e)),
-        });
-    });
-    receiver
+/// What comes out of a pipe, as far as it has come.
+#[derive(Clone)]
+struct Collector {
+    state: Arc<(Mutex<Collected>, Condvar)>,
+    most: u64,
 }
 
-fn receive(from: &Receiver<Collected>, end: Instant) -> Collected {
-    match from.recv_timeout(end.saturating_duration_since(Instant::now())) {
-        Ok(collected) => collected,
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(Stop::Late),
+#[derive(Default)]
+struct Collected {
+    bytes: Vec<u8>,
+    ended: bool,
+    failed: Option<std::io::Error>,
+}
+
+impl Collector {
+    fn of(pipe: Option<impl Read + Send + 'static>, most: u64) -> Collector {
+        let collector = Collector { state: Arc::default(), most };
+        let own = collector.clone();
+        std::thread::spawn(move || own.run(pipe));
+        collector
+    }
+
+    fn run(&self, pipe: Option<impl Read>) {
+        let Some(mut pipe) = pipe else { return self.end(None) };
+        let mut block = vec![0; 64 << 10];
+        loop {
+            match pipe.read(&mut block) {
+                Ok(0) => return self.end(None),
+                Ok(length) => {
+                    let mut state = self.lock();
+                    state.bytes.extend_from_slice(&block[..length]);
+                    if state.bytes.len() as u64 > self.most {
+                        drop(state);
+                        return self.end(None);
+                    }
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return self.end(Some(e)),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Collected> {
+        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, failed: Option<std::io::Error>) {
+        let mut state = self.lock();
+        state.ended = true;
+        state.failed = failed;
+        self.state.1.notify_all();
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.lock().bytes.len() as u64 > self.most
+    }
+
+    /// All that came, once it has ended; at `end` what has come by then.
+    fn take(&self, end: Instant) -> std::result::Result<Vec<u8>, Stop> {
+        let mut state = self.lock();
+        while !state.ended {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.state.1.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if state.bytes.len() as u64 > self.most {
+            return Err(Stop::TooMuch);
+        }
+        match state.failed.take() {
+            Some(e) => Err(Stop::Failed(e)),
+            None => Ok(std::mem::take(&mut state.bytes)),
+        }
     }
 }
 
-/// Its pipes are closed, so it is about to end; one that closed them to go on is late.
-fn wait(child: &mut Child, end: Instant) -> std::result::Result<i32, Stop> {
+/// Its exit status. A signal to vfadm ends the wait, and so does too much output.
+fn wait(child: &mut Child, end: Instant, pipes: &[&Collector]) -> std::result::Result<i32, Stop> {
     let mut pause = Duration::from_micros(50);
     loop {
         match child.try_wait().map_err(Stop::Failed)? {
@@ -244,6 +310,8 @@ fn wait(child: &mut Child, end: Instant) -> std::result::Result<i32, Stop> {
                 return Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()));
             }
             None if Instant::now() >= end => return Err(Stop::Late),
+            None if signals::stopped() => return Err(Stop::Signal),
+            None if pipes.iter().any(|pipe| pipe.is_too_much()) => return Err(Stop::TooMuch),
             None => std::thread::sleep(pause),
         }
         pause = (pause * 2).min(Duration::from_millis(20));
@@ -253,7 +321,10 @@ fn wait(child: &mut Child, end: Instant) -> std::result::Result<i32, Stop> {
 fn kill(child: &mut Child) {
     // A failure means that it has ended meanwhile.
     let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
-    let _ = wait(child, Instant::now() + LAST_WAIT);
+    let end = Instant::now() + LAST_WAIT;
+    while Instant::now() < end && matches!(child.try_wait(), Ok(None)) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[cfg(test)]
@@ -297,6 +368,20 @@ mod tests {
         let error =
             sh("while :; do echo yyyyyyyyyyyyyyyy; done").at_most(4096).run().unwrap_err().to_string();
         assert!(error.ends_with("printed more than 4096 bytes"), "{error}");
+    }
+
+    #[test]
+    fn what_a_program_leaves_running_on_its_pipes_is_not_waited_for() {
+        let begun = Instant::now();
+        let said = sh("echo done; setsid sleep 20 &").run().unwrap();
+        assert_eq!((said.status, said.text().as_str()), (0, "done\n"));
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_directory_is_no_program() {
+        assert_eq!(find("/tmp"), None);
+        assert!(find("/bin/sh").is_some());
     }
 
     #[test]

@@ -149,38 +149,38 @@ pub fn scope(
     volume: &VolumeAt,
     path: &str,
     reading: std::result::Result<Reading, String>,
-    enforcement: Enforcement,
-    recorded: Option<u64>,
+    enforcement: Option<Enforcement>,
 ) -> Value {
     let mut item = Map::new();
     item.insert("owner".to_owned(), json!(owner));
     item.insert("volume".to_owned(), json!(volume.name));
     item.insert("path".to_owned(), json!(path));
     item.insert("driver".to_owned(), json!(volume.storage.driver));
-    let limit = match &reading {
-        Ok(reading) => reading.limit,
-        Err(_) => recorded,
-    };
-    item.insert("limit_bytes".to_owned(), json!(limit));
-    let unknown = match &reading {
-        Ok(reading) => match reading.used {
-            Some(used) => {
+    match reading {
+        Ok(Reading { used, limit }) => {
+            item.insert("limit_bytes".to_owned(), json!(limit));
+            if let Some(used) = used {
                 item.insert("used_bytes".to_owned(), json!(used));
                 let percent = limit.map(|l| if l == 0 { 100.0 } else { used as f64 * 100.0 / l as f64 });
                 item.insert("used_percent".to_owned(), json!(percent.map(|p| (p * 10.0).round() / 10.0)));
-                None
+            } else {
+                let reason = "the storage does not count it; 'vfadm vfolder usage' walks the folders";
+                item.insert("used_bytes_unknown_reason".to_owned(), json!(reason));
             }
-            None => Some("the storage does not count it; 'vfadm vfolder usage' walks the folders".to_owned()),
-        },
-        Err(reason) => Some(reason.clone()),
+            if volume.driver().usage_lags() {
+                item.insert("usage".to_owned(), json!("lagging"));
+            }
+        }
+        // What the registry says is not what the storage holds.
+        Err(reason) => {
+            item.insert("limit_bytes_unknown_reason".to_owned(), json!(reason));
+            item.insert("used_bytes_unknown_reason".to_owned(), json!(reason));
+        }
+    }
+    match enforcement {
+        Some(enforcement) => item.insert("enforcement".to_owned(), json!(enforcement)),
+        None => item.insert("enforcement_unknown_reason".to_owned(), json!("the volume cannot be used")),
     };
-    if let Some(reason) = unknown {
-        item.insert("used_bytes_unknown_reason".to_owned(), json!(reason));
-    }
-    if volume.driver().usage_lags() && reading.is_ok() {
-        item.insert("usage".to_owned(), json!("lagging"));
-    }
-    item.insert("enforcement".to_owned(), json!(enforcement));
     Value::Object(item)
 }
 

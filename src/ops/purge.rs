@@ -30,7 +30,11 @@ pub(super) fn check(state: &State<'_>, reference: &FolderRef, from_ready: bool) 
     if matches!(folder.record.status, Status::Creating | Status::Copying) {
         return Err(Error::conflict(format!("the vfolder {key} is {}", folder.record.status.name())));
     }
-    site.place.open_for_folders()?;
+    site.place.volume.driver().require_able(Work::Folders(site.place.volume.folders))?;
+    // One whose data is gone can be forgotten.
+    if !site.place.is_gone()? {
+        site.place.open()?;
+    }
     if scope::folders(state.registry, &folder.owner, &folder.record.volume)?.len() == 1 {
         site.place.volume.driver().require_able(Work::Scope)?;
     }
@@ -78,7 +82,8 @@ pub fn purge(
     // From here on nobody can restore it; a folder that was in use is moved aside first, under the lock.
     let doomed = VFolder { status: Status::Purging, ..folder.record.clone() };
     let mut first = Plan::new(Outcome::Changed, "");
-    if folder.record.status == Status::Ready {
+    let gone = site.place.lacks_folder(Path::new(&folder.record.place()))?;
+    if folder.record.status == Status::Ready && !gone {
         first.steps.push(Step::MoveFolder {
             scope: site.place.clone(),
             from: folder.record.place().into(),
@@ -108,6 +113,9 @@ pub fn purge(
 }
 
 fn remove(site: &Site, folder: &VFolder, progress: &dyn Progress) -> Result<()> {
+    if site.place.is_gone()? {
+        return Ok(());
+    }
     let scope = site.place.open()?;
     let Ok(trash) = scope.open_beneath(Path::new(".trash")) else { return Ok(()) };
     site.place

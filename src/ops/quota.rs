@@ -17,7 +17,7 @@ use crate::plan::{Outcome, Plan, ScopePlace, Step, VolumeAt};
 use crate::quota::Reading;
 use crate::registry::Change;
 pub use audit::{Audited, audit, fix};
-pub use show::{over, show};
+pub use show::show;
 pub use verify::verify;
 
 fn require_superadmin(state: &State<'_>) -> Result<()> {
@@ -37,12 +37,7 @@ fn site(state: &State<'_>, owner: &Owner, volume: Option<&str>) -> Result<Site> 
 
 fn read_one(site: &Site) -> Result<Reading> {
     site.place.open()?;
-    let place = &site.place;
-    let readings = place.volume.driver().read(&place.volume.path, &[place.at()])?;
-    readings
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::storage(format!("the storage says nothing of the scope {}", site.key())))
+    site.place.volume.driver().read_one(&site.place.at())
 }
 
 /// Plans a limit.
@@ -58,7 +53,7 @@ pub fn set(
     if site.place.volume.storage.driver == DriverKind::Dedicated {
         scope::require_within(&site, limit.0)?;
         let volume = state.registry.require::<Volume>(&site.place.volume.name)?;
-        return super::volume::grow(&site, &volume, limit);
+        return super::volume::grow(state.registry, &site, &volume, limit);
     }
     let wanted = site.place.volume.effective(limit.0);
     scope::require_within(&site, wanted)?;
@@ -66,7 +61,7 @@ pub fn set(
     if !site.is_present() {
         let mut plan = Plan::new(Outcome::Created, message);
         let place = scope::make(state.registry, &site, wanted, LimitSource::Set, &mut plan)?;
-        plan.item = Some(item(&place, Ok(Reading { used: Some(0), limit: wanted }), wanted)?);
+        plan.item = Some(item(&place, Reading { used: Some(0), limit: wanted })?);
         return Ok(plan);
     }
     site.place.open()?;
@@ -91,7 +86,7 @@ fn apply(
     let same_record = (record.limit, record.source) == (before.limit, before.source);
     if same_record && in_kernel == wanted {
         let mut plan = Plan::unchanged(message);
-        plan.item = Some(item(&site.place, Ok(reading), wanted)?);
+        plan.item = Some(item(&site.place, reading)?);
         return Ok(plan);
     }
     let mut plan = Plan::new(Outcome::Changed, message);
@@ -122,7 +117,7 @@ fn apply(
         let owner = sidecar::owner_record(state.registry, &site.place.owner)?;
         plan.after.push(sidecar::scope(state.registry, &site.place, &record, &owner));
     }
-    plan.item = Some(item(&site.place, Ok(Reading { limit: wanted, ..reading }), wanted)?);
+    plan.item = Some(item(&site.place, Reading { limit: wanted, ..reading })?);
     Ok(plan)
 }
 
@@ -162,11 +157,8 @@ fn enforcement(volume: &VolumeAt) -> Result<Enforcement> {
     Ok(volume.driver().enforcement(&volume.path)?.0)
 }
 
-fn item(
-    place: &ScopePlace,
-    reading: std::result::Result<Reading, String>,
-    recorded: Option<u64>,
-) -> Result<Value> {
+fn item(place: &ScopePlace, reading: Reading) -> Result<Value> {
     let path = place.path().display().to_string();
-    Ok(document::scope(&place.owner, &place.volume, &path, reading, enforcement(&place.volume)?, recorded))
+    let enforcement = Some(enforcement(&place.volume)?);
+    Ok(document::scope(&place.owner, &place.volume, &path, Ok(reading), enforcement))
 }

@@ -6,7 +6,7 @@ use crate::domain::error::{Error, Result};
 use crate::domain::finding::Finding;
 use crate::domain::owner::{Owner, split_scope_key};
 use crate::domain::quota::{DriverKind, Enforcement};
-use crate::domain::record::{LimitSource, Scope, VFolder, Volume};
+use crate::domain::record::{Allowance, LimitSource, Scope, VFolder, Volume};
 use crate::domain::size::{self, Limit};
 use crate::plan::{Plan, ScopePlace, Step, VolumeAt};
 use crate::quota::{ScopeAt, Work};
@@ -84,11 +84,15 @@ pub fn limit_for(site: &Site, init: Option<Limit>) -> Result<(Option<u64>, Limit
 
 /// Refuses a limit above the owner's `max_quota` (exit 4).
 pub fn require_within(site: &Site, limit: Option<u64>) -> Result<()> {
-    let Some(most) = site.owner.allowance.max_quota else { return Ok(()) };
+    require_allowed(&site.place.owner, &site.owner.allowance, limit)
+}
+
+/// The same, of an owner whose scope is yet to come.
+pub fn require_allowed(owner: &Owner, allowance: &Allowance, limit: Option<u64>) -> Result<()> {
+    let Some(most) = allowance.max_quota else { return Ok(()) };
     if limit.is_some_and(|bytes| bytes <= most) {
         return Ok(());
     }
-    let owner = &site.place.owner;
     Err(Error::conflict(format!("{} is above the maximum of {owner}, {}", Limit(limit), size::human(most)))
         .hint(format!("raise it: vfadm {} set {} --max-quota SIZE", owner.kind(), owner.name())))
 }
@@ -107,6 +111,9 @@ pub fn require_enforcement(site: &Site, limit: Option<u64>) -> Result<()> {
             warning.unwrap_or_else(|| format!("the volume '{}' has the driver 'none'", volume.name))
         ))
         .hint(match site.record.as_ref().map(|r| r.source) {
+            _ if volume.storage.driver != DriverKind::None => {
+                format!("look: vfadm volume check {}", volume.name)
+            }
             None | Some(LimitSource::Default | LimitSource::Max) if site.owner.allowance != Default::default() => {
                 let owner = &site.place.owner;
                 format!(
@@ -179,10 +186,15 @@ pub fn make(
     Ok(place)
 }
 
-/// Adds to a plan what removes the scope. A limit that an administrator set stays recorded.
+/// Adds to a plan what removes the scope. A limit that an administrator set stays recorded. What is in its place on the
+/// storage has to be the scope, or nothing (exit 8).
 pub fn remove(site: &Site, keep_limit: bool, plan: &mut Plan) -> Result<()> {
     let Some(record) = &site.record else { return Ok(()) };
     if record.present {
+        site.place.volume.driver().require_able(Work::Scope)?;
+        if !site.place.is_gone()? {
+            site.place.open()?;
+        }
         plan.steps.push(Step::RemoveScope { scope: site.place.clone(), limit: record.limit });
         plan.after.push(sidecar::no_scope(&site.place));
     }
@@ -236,6 +248,11 @@ pub fn differs(site: &Site, kernel: Option<u64>, recorded: Option<u64>) -> Findi
         format!("the storage holds a limit of {}, the registry one of {}", Limit(kernel), Limit(recorded)),
     )
     .repair(format!("vfadm quota audit {} --fix", site.place.volume.name))
+}
+
+/// That the storage does not tell the limit of a scope.
+pub fn unreadable(site: &Site, error: &Error) -> Finding {
+    Finding::error("limits_unreadable", format!("quota scope {}", site.key()), error.message.clone())
 }
 
 /// The folders of an owner on a volume.

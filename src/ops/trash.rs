@@ -1,6 +1,6 @@
 //! Into the trash and back: one rename inside the scope.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::document::{self, Paths};
 use super::vfolder::managed;
@@ -11,6 +11,7 @@ use crate::domain::record::{Status, VFolder};
 use crate::domain::reference::FolderRef;
 use crate::ops::resolve::Folder;
 use crate::plan::{Outcome, Plan, Step};
+use crate::quota::Work;
 use crate::registry::{Change, now};
 
 /// Plans the way into the trash.
@@ -28,8 +29,12 @@ pub fn delete(state: &State<'_>, reference: &FolderRef) -> Result<Plan> {
         }
         Status::Ready => {}
     }
-    site.place.open_for_folders()?;
     let path = site.place.path().join(folder.record.place());
+    site.place.volume.driver().require_able(Work::Folders(site.place.volume.folders))?;
+    if site.place.lacks_folder(Path::new(&folder.record.place()))? {
+        return Err(Error::storage(format!("{} is missing", path.display()))
+            .hint(format!("if it is gone for good, forget it: vfadm vfolder delete {key} --purge")));
+    }
     in_use::require_unused(state.registry, &key, &folder.record, &path)?;
     let record = VFolder { status: Status::Trashed, trashed_at: Some(now()), ..folder.record.clone() };
     let message = format!("vfolder {key} moved to the trash");

@@ -118,19 +118,29 @@ pub fn remove(state: &State<'_>, name: &str) -> Result<Plan> {
             .hint(format!("purge them first; 'vfadm vfolder list --volume {name}' shows them")));
     }
     let end = format!("@{name}");
+    let usable = VolumeAt::new(registry.header.registry, name, &volume).open().is_ok();
     let mut plan =
         Plan::new(Outcome::Deleted, format!("volume {name} removed; {} stays as it is", volume.path));
     for key in registry.keys::<Scope>().into_iter().filter(|k| k.ends_with(&end)) {
         let Some((owner, _)) = crate::domain::owner::split_scope_key(&key) else { continue };
-        super::scope::remove(&super::scope::Site::find(registry, &owner, name, &volume)?, false, &mut plan)?;
+        if usable {
+            let site = super::scope::Site::find(registry, &owner, name, &volume)?;
+            super::scope::remove(&site, false, &mut plan)?;
+        } else {
+            // They hold no folders, and a disk that has died is never mounted again.
+            plan.changes.push(Change::remove::<Scope>(key));
+        }
     }
     plan.item = Some(document::volume(registry, name, &volume));
     let at = VolumeAt::new(registry.header.registry, name, &volume);
-    if at.open().is_ok() {
+    if usable {
         // After the commit: a marker without a record is found by `volume add`, a record without one is not usable.
         plan.after.push(Step::Unmark { volume: at, marker: sidecar::marker(registry, name, &volume) });
     } else {
-        plan.warnings.push(format!("'{name}' is not mounted at {}: its marker stays on it", volume.path));
+        plan.warnings.push(format!(
+            "'{name}' is not mounted at {}: its marker and its empty scopes stay on it",
+            volume.path
+        ));
     }
     plan.changes.push(Change::remove::<Volume>(name));
     if registry.settings.default_volume.as_deref() == Some(name) {

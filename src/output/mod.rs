@@ -11,6 +11,7 @@ use std::io::{self, IsTerminal, Write};
 use serde_json::{Value, json};
 
 use crate::domain::name::printable;
+use crate::host::error::reason;
 pub use table::{Column, Kind};
 
 /// The version of the documents.
@@ -43,13 +44,9 @@ pub struct Output {
 }
 
 impl Output {
-    /// Prints data. A reader that has gone away is no error.
+    /// Prints data.
     fn data(&self, text: &str) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other,
-        }
+        self.raw(text.as_bytes())
     }
 
     /// Prints a line of data as it is.
@@ -57,12 +54,13 @@ impl Output {
         self.data(&format!("{text}\n"))
     }
 
-    /// Prints bytes of data as they are.
+    /// Prints bytes of data as they are. A reader that has gone away is no error.
     pub fn raw(&self, bytes: &[u8]) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match out.write_all(bytes).and_then(|()| out.flush()) {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other,
+            Err(e) => Err(io::Error::other(format!("cannot write the result to stdout: {}", reason(&e)))),
+            Ok(()) => Ok(()),
         }
     }
 
@@ -99,12 +97,12 @@ impl Output {
     /// Prints paths, each ended by a NUL byte, for `xargs -0`.
     pub fn paths<'a>(&self, paths: impl Iterator<Item = &'a std::path::Path>) -> io::Result<()> {
         use std::os::unix::ffi::OsStrExt;
-        let mut out = io::stdout().lock();
+        let mut bytes = Vec::new();
         for path in paths {
-            out.write_all(path.as_os_str().as_bytes())?;
-            out.write_all(b"\0")?;
+            bytes.extend_from_slice(path.as_os_str().as_bytes());
+            bytes.push(0);
         }
-        out.flush()
+        self.raw(&bytes)
     }
 
     /// Prints one thing.

@@ -8,13 +8,14 @@ use uuid::Uuid;
 
 use super::step::{Effects, Step};
 use crate::domain::error::{Error, Result};
-use crate::domain::record::VFolder;
+use crate::domain::record::{Scope, VFolder};
 use crate::host::dir::{Dir, create_file};
 use crate::host::files;
 use crate::host::lock::FileLock;
 use crate::host::process;
+use crate::quota;
 use crate::registry::store::{Locked, now};
-use crate::registry::{Change, Root};
+use crate::registry::{Change, Registry, Root};
 
 const FOLDER: &str = "intents";
 const MOST_BYTES: u64 = 64 << 20;
@@ -213,9 +214,24 @@ pub fn recover(locked: &mut Locked) -> Result<Vec<String>> {
             ));
             continue;
         }
+        restore_limits(&locked.registry, &intent.record.steps);
         intent.end()?;
     }
     Ok(warnings)
+}
+
+/// A command that made or moved a folder of a full scope may have left its limit raised. What cannot be put right here
+/// is found by a check.
+fn restore_limits(registry: &Registry, steps: &[Step]) {
+    for step in steps {
+        let (Step::MakeFolder { scope, .. } | Step::MoveFolder { scope, .. }) = step else { continue };
+        if let Ok(Some(record)) = registry.get::<Scope>(&scope.name())
+            && record.present
+            && scope.open().is_ok()
+        {
+            let _ = quota::ensure_limit(&*scope.volume.driver(), &scope.at(), record.limit);
+        }
+    }
 }
 
 fn end_abandoned(locked: &mut Locked, intent: &mut Intent) -> Result<()> {

@@ -133,6 +133,8 @@ fn committed_on_disk(locked: &Locked, generation: u64) -> bool {
 }
 
 fn give_up(intent: Intent, plan: &Plan, error: Error) -> Error {
+    // A signal ended the command; what was begun has to be undone all the same.
+    signals::forget();
     match intent::undo(&plan.steps) {
         Ok(()) => match intent.end() {
             Ok(()) => error,

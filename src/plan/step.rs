@@ -71,6 +71,9 @@ pub enum Step {
     Inspect {
         /// Which volume.
         volume: VolumeAt,
+        /// True when it has to be marked as this volume; a new one is not yet.
+        #[serde(default)]
+        known: bool,
     },
     /// Switches limits on.
     EnableQuota {
@@ -194,7 +197,7 @@ impl Step {
             }
             Step::Mount { path, source } => format!("mount {} at {}", source.source, path.display()),
             Step::Unmount { path, .. } => format!("unmount {}", path.display()),
-            Step::Inspect { volume } => {
+            Step::Inspect { volume, .. } => {
                 format!("look whether {} can be the volume '{}'", volume.path.display(), volume.name)
             }
             Step::EnableQuota { what, .. } => what.clone(),
@@ -245,7 +248,7 @@ impl Step {
             Step::GrowImage { volume, path, kind, bytes } => image::grow(volume, path, kind, *bytes),
             Step::Mount { path, source } => image::mount(path, source),
             Step::Unmount { path, source } => image::unmount(path, source),
-            Step::Inspect { volume } => image::inspect(volume),
+            Step::Inspect { volume, known } => image::inspect(volume, *known),
             Step::EnableQuota { volume, .. } => volume.driver().enable(&volume.path),
             Step::Verify { volume } => volume::verify(volume),
             Step::Mark { volume, marker, update } => volume::mark(volume, marker, *update),
@@ -281,7 +284,7 @@ impl Step {
                 }
             }
             Step::MakeImage { path, id, .. } => image::unmake(path, *id),
-            Step::Mount { path, source } => image::unmount(path, source),
+            Step::Mount { path, source } => image::undo_mount(path, source),
             Step::Unmount { path, source } => image::mount(path, source),
             // A filesystem that is larger than asked does no harm, and cannot be made smaller.
             Step::GrowImage { .. } | Step::Inspect { .. } => Ok(()),

@@ -129,6 +129,24 @@ impl ScopePlace {
         self.volume.driver().open_scope(&self.volume.open()?, &self.at())
     }
 
+    /// True where its volume is there, and holds nothing of it any more.
+    pub fn is_gone(&self) -> Result<bool> {
+        self.volume.driver().scope_is_gone(&self.volume.open()?, &self.at())
+    }
+
+    /// True where there is nothing at a folder's path below the scope any more, or no scope.
+    pub fn lacks_folder(&self, place: &Path) -> Result<bool> {
+        if self.is_gone()? {
+            return Ok(true);
+        }
+        let scope = self.open()?;
+        let (Some(parents), Some(name)) = (place.parent(), place.file_name()) else { return Ok(true) };
+        match scope.open_beneath(parents) {
+            Err(e) if e.errno() == Some(nix::libc::ENOENT) => Ok(true),
+            parent => Ok(parent?.stat(name)?.is_none()),
+        }
+    }
+
     /// Opens its directory, where this host can make, move and remove folders.
     pub fn open_for_folders(&self) -> Result<Dir> {
         self.volume.driver().require_able(Work::Folders(self.volume.folders))?;

@@ -43,7 +43,7 @@ fn qgroup(scope: &ScopeAt<'_>) -> Result<u64> {
     match scope.kernel_id {
         Some(id) => Ok(number(1, id)),
         None => Err(Error::storage(format!("the quota scope {} has no qgroup number", scope.dir))
-            .hint("see: vfadm check")),
+            .hint("see: vfadm volume check")),
     }
 }
 
@@ -58,7 +58,7 @@ fn require_qgroup(dir: &Dir, qgroup: u64) -> Result<()> {
     }
     let id = qgroup & ((1 << 48) - 1);
     Err(Error::storage(format!("qgroup 1/{id} is missing on the filesystem of {}", dir.path().display()))
-        .hint("were quotas disabled? See: vfadm check --repair"))
+        .hint("were quotas switched off? See: vfadm volume check"))
 }
 
 fn make_subvolume(parent: &Dir, name: &OsStr, qgroup: u64) -> Result<()> {
@@ -117,7 +117,7 @@ fn require_member(dir: &Dir, qgroup: u64) -> Result<()> {
         return Ok(());
     }
     let path = dir.path().display();
-    Err(Error::storage(format!("{path} is not charged to its quota scope")).hint("see: vfadm check"))
+    Err(Error::storage(format!("{path} is not charged to its quota scope")).hint("see: vfadm volume check"))
 }
 
 impl QuotaDriver for Btrfs {
@@ -199,20 +199,18 @@ impl QuotaDriver for Btrfs {
         Ok(scope.set_limit(limit)?)
     }
 
-    fn read(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Reading>> {
+    fn read(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Result<Reading>>> {
         let dir = plain::open_volume(volume)?;
         let qgroups = Qgroups::of(&dir)?;
-        scopes
-            .iter()
-            .map(|scope| {
-                let scope = charged(&dir, scope)?;
-                let usage = qgroups.usage(scope.qgroup)?;
-                Ok(usage.map_or(Reading { used: None, limit: None }, |usage| Reading {
-                    used: Some(usage.used),
-                    limit: scope.true_limit(&usage),
-                }))
-            })
-            .collect()
+        let reading = |scope: &ScopeAt<'_>| {
+            let scope = charged(&dir, scope)?;
+            let usage = qgroups.usage(scope.qgroup)?;
+            Ok(usage.map_or(Reading { used: None, limit: None }, |usage| Reading {
+                used: Some(usage.used),
+                limit: scope.true_limit(&usage),
+            }))
+        };
+        Ok(scopes.iter().map(reading).collect())
     }
 
     fn make_folder(&self, scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {

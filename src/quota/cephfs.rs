@@ -142,9 +142,9 @@ impl QuotaDriver for Cephfs {
         }
     }
 
-    fn read(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Reading>> {
+    fn read(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Result<Reading>>> {
         let volume = plain::open_volume(volume)?;
-        scopes.iter().map(|scope| reading(&volume.open_dir(scope.dir)?)).collect()
+        Ok(scopes.iter().map(|scope| reading(&volume.open_dir(scope.dir)?)).collect())
     }
 
     fn make_folder(&self, _scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {

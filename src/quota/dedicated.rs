@@ -83,9 +83,9 @@ impl QuotaDriver for Dedicated {
         )))
     }
 
-    fn read(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Reading>> {
+    fn read(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Result<Reading>>> {
         let space = space(&plain::open_volume(volume)?)?;
-        Ok(vec![Reading { used: Some(space.used), limit: Some(space.total) }; scopes.len()])
+        Ok(vec![Ok(Reading { used: Some(space.used), limit: Some(space.total) }); scopes.len()])
     }
 
     fn make_folder(&self, _scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
@@ -140,7 +140,7 @@ mod tests {
         let scope = ScopeAt { volume: image.path(), dir: "s", kernel_id: None, folders: Folders::Directory };
         assert_eq!(Dedicated.inspect(image.path()).unwrap(), Readiness::Ready);
         Dedicated.prepare_scope(&scope).unwrap();
-        let reading = Dedicated.read(image.path(), &[scope]).unwrap()[0];
+        let reading = Dedicated.read_one(&scope).unwrap();
         assert_eq!(reading.limit, Some(Image::SIZE));
         assert!(reading.used.unwrap() < Image::SIZE / 10);
         assert!(!ensure_limit(&Dedicated, &scope, None).unwrap());

@@ -104,7 +104,7 @@ impl QuotaDriver for Elsewhere {
         Err(self.refusal())
     }
 
-    fn read(&self, _volume: &Path, _scopes: &[ScopeAt<'_>]) -> Result<Vec<Reading>> {
+    fn read(&self, _volume: &Path, _scopes: &[ScopeAt<'_>]) -> Result<Vec<Result<Reading>>> {
         Err(self.refusal())
     }
 

@@ -33,8 +33,10 @@ pub struct Exec {
 
 /// A line for each of some hundred thousand scopes.
 const MOST: u64 = 64 << 20;
-/// Enough to make an entry in a full scope, bytes.
-const ROOM: u64 = 4 << 20;
+/// Enough to make an entry in a full scope, bytes; doubled at each attempt.
+const ROOM: u64 = 1 << 20;
+/// How often it is tried while a tenant goes on to write.
+const ATTEMPTS: u32 = 4;
 /// Numbers of projects have 32 bits; the last one is often the storage's own.
 const IDS: u64 = u32::MAX as u64 - 1;
 
@@ -48,9 +50,8 @@ impl Exec {
         bytes: Option<u64>,
     ) -> Result<Values<'a>> {
         if self.file.wants_id() && id.is_none() {
-            return Err(
-                Error::storage(format!("the quota scope {scope} has no number")).hint("see: vfadm check")
-            );
+            return Err(Error::storage(format!("the quota scope {scope} has no number"))
+                .hint("see: vfadm volume check"));
         }
         Ok(Values { path, scope, volume, id, bytes })
     }
@@ -78,13 +79,6 @@ impl Exec {
             return Err(Error::storage(format!("the driver file {} reads nothing", self.file.name)));
         };
         Ok(self.program(command, values).run()?)
-    }
-
-    fn read_one(&self, scope: &ScopeAt<'_>) -> Result<Reading> {
-        let readings = self.read(scope.volume, std::slice::from_ref(scope))?;
-        readings.into_iter().next().ok_or_else(|| {
-            Error::storage(format!("the storage says nothing of the quota scope {}", scope.dir))
-        })
     }
 
     fn empty(&self, volume: &Dir, scope: &ScopeAt<'_>) -> Result<bool> {
@@ -215,7 +209,7 @@ impl QuotaDriver for Exec {
         self.run(commands, scope, limit)
     }
 
-    fn read(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Reading>> {
+    fn read(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Result<Reading>>> {
         let places: Vec<Place> = scopes.iter().map(Place::of).collect();
         let values: Vec<Values<'_>> = scopes
             .iter()
@@ -225,14 +219,14 @@ impl QuotaDriver for Exec {
         if self.file.reads_all_at_once() && !scopes.is_empty() {
             let text = volume.to_string_lossy();
             let said = self.say(&Values { path: "", scope: "", volume: &text, id: None, bytes: None })?;
-            return output::readings(&self.file, &said, &values);
+            return Ok(output::readings(&self.file, &said, &values)?.into_iter().map(Ok).collect());
         }
         let one = |values: &Values<'_>| {
             let said = self.say(values)?;
             let readings = output::readings(&self.file, &said, std::slice::from_ref(values))?;
             Ok(readings.first().copied().unwrap_or(Reading { used: None, limit: None }))
         };
-        values.iter().map(one).collect()
+        Ok(values.iter().map(one).collect())
     }
 
     fn make_folder(&self, scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
@@ -261,17 +255,25 @@ impl QuotaDriver for Exec {
         self.file.usage_lags
     }
 
-    /// The limit is raised for one call. A command that is killed meanwhile leaves it raised, which `volume check` and
-    /// `quota audit` find.
+    /// The limit is raised for one call, by little: a tenant who goes on writing takes what he can get of it. A command
+    /// that is killed meanwhile leaves it raised, and the next one that changes something puts it right.
     fn despite_limit(&self, scope: &ScopeAt<'_>, call: &mut dyn FnMut() -> host::Result<()>) -> Result<()> {
+        let is_full = |e: &host::Error| matches!(e.errno(), Some(libc::ENOSPC | libc::EDQUOT));
         match call() {
-            Err(e) if matches!(e.errno(), Some(libc::ENOSPC | libc::EDQUOT)) => {}
+            Err(e) if is_full(&e) => {}
             other => return Ok(other?),
         }
-        let Reading { used, limit: Some(limit) } = self.read_one(scope)? else { return Ok(call()?) };
-        let raised = self.effective(scope.volume, limit.max(used.unwrap_or(0)).saturating_add(ROOM));
-        self.set_limit(scope, Some(raised))?;
-        let made = call();
+        let Some(limit) = self.read_one(scope)?.limit else { return Ok(call()?) };
+        let mut made = Ok(());
+        for attempt in 0..ATTEMPTS {
+            let used = self.read_one(scope)?.used.unwrap_or(0);
+            let raised = limit.max(used).saturating_add(ROOM << attempt);
+            self.set_limit(scope, Some(self.effective(scope.volume, raised)))?;
+            made = call();
+            if !made.as_ref().is_err_and(is_full) {
+                break;
+            }
+        }
         let restored = self.set_limit(scope, Some(limit));
         made?;
         restored

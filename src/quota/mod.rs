@@ -137,6 +137,11 @@ pub trait QuotaDriver: Send + Sync {
         Ok(volume.open_beneath(Path::new(scope.dir))?)
     }
 
+    /// True where the storage holds nothing of the scope any more: not where it is only not mounted.
+    fn scope_is_gone(&self, volume: &Dir, scope: &ScopeAt<'_>) -> Result<bool> {
+        Ok(volume.stat(scope.dir)?.is_none())
+    }
+
     /// Which of these scopes can be opened; the errors of the others. `volume` is the volume's directory.
     fn check_scopes(&self, volume: &Dir, scopes: &[ScopeAt<'_>]) -> Vec<Result<()>> {
         scopes.iter().map(|scope| self.open_scope(volume, scope).map(drop)).collect()
@@ -168,8 +173,17 @@ pub trait QuotaDriver: Send + Sync {
     /// Writes the limit. Call [`ensure_limit`] instead.
     fn set_limit(&self, scope: &ScopeAt<'_>, limit: Option<u64>) -> Result<()>;
 
-    /// Reads used bytes and limit of each scope from the storage, in one pass where it can.
-    fn read(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Reading>>;
+    /// Reads used bytes and limit of each scope from the storage, in one pass where it can. What concerns one scope
+    /// alone is the error of that one.
+    fn read(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Result<Reading>>>;
+
+    /// Reads one scope.
+    fn read_one(&self, scope: &ScopeAt<'_>) -> Result<Reading> {
+        let readings = self.read(scope.volume, std::slice::from_ref(scope))?;
+        readings.into_iter().next().unwrap_or_else(|| {
+            Err(Error::storage(format!("the storage says nothing of the quota scope {}", scope.dir)))
+        })
+    }
 
     /// Makes an empty folder, charged to the scope, as the entry `name` of `parent` (owner root, mode 0700: the
     /// caller hands it over). An existing entry is `EEXIST`.
@@ -282,8 +296,7 @@ pub fn ensure_limit(driver: &dyn QuotaDriver, scope: &ScopeAt<'_>, want: Option<
 }
 
 fn limit_of(driver: &dyn QuotaDriver, scope: &ScopeAt<'_>) -> Result<Option<u64>> {
-    let readings = driver.read(scope.volume, std::slice::from_ref(scope))?;
-    Ok(readings.first().and_then(|reading| reading.limit))
+    Ok(driver.read_one(scope)?.limit)
 }
 
 fn words(limit: Option<u64>) -> String {

@@ -58,8 +58,8 @@ impl QuotaDriver for NoLimits {
             ))
     }
 
-    fn read(&self, _volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Reading>> {
-        Ok(vec![Reading { used: None, limit: None }; scopes.len()])
+    fn read(&self, _volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Result<Reading>>> {
+        Ok(vec![Ok(Reading { used: None, limit: None }); scopes.len()])
     }
 
     fn make_folder(&self, _scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {

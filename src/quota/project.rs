@@ -48,7 +48,8 @@ const IDS: u64 = u32::MAX as u64 - 1;
 
 fn id_of(scope: &ScopeAt<'_>) -> Result<u32> {
     scope.kernel_id.and_then(|id| u32::try_from(id).ok()).ok_or_else(|| {
-        Error::storage(format!("the quota scope {} has no project id", scope.dir)).hint("see: vfadm check")
+        Error::storage(format!("the quota scope {} has no project id", scope.dir))
+            .hint("see: vfadm volume check")
     })
 }
 
@@ -212,7 +213,7 @@ impl QuotaDriver for ProjectQuota {
         self.tool(scope.volume)?.limit(u64::from(id_of(scope)?), None, kib)
     }
 
-    fn read(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Reading>> {
+    fn read(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Result<Reading>>> {
         let tool = self.tool(volume)?;
         let ids = scopes.iter().map(|scope| id_of(scope).map(u64::from)).collect::<Result<Vec<_>>>()?;
         let lines = match ids.as_slice() {
@@ -222,7 +223,7 @@ impl QuotaDriver for ProjectQuota {
         };
         // The kernel forgets a project that uses nothing and has no limit.
         let none = Reading { used: Some(0), limit: None };
-        Ok(ids.iter().map(|id| lines.get(id).map_or(none, report::Line::reading)).collect())
+        Ok(ids.iter().map(|id| Ok(lines.get(id).map_or(none, report::Line::reading))).collect())
     }
 
     fn make_folder(&self, scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {

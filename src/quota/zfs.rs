@@ -138,6 +138,10 @@ impl QuotaDriver for Zfs {
         open_scope(&own_mounts()?, volume, scope)
     }
 
+    fn scope_is_gone(&self, _volume: &Dir, scope: &ScopeAt<'_>) -> Result<bool> {
+        Ok(tool::get(&scope_dataset(scope)?, &["type"])?.is_none())
+    }
+
     fn check_scopes(&self, volume: &Dir, scopes: &[ScopeAt<'_>]) -> Vec<Result<()>> {
         match own_mounts() {
             Ok(mounts) => scopes.iter().map(|scope| open_scope(&mounts, volume, scope).map(drop)).collect(),
@@ -224,7 +228,7 @@ impl QuotaDriver for Zfs {
         room::forget(&dataset)
     }
 
-    fn read(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Reading>> {
+    fn read(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Result<Reading>>> {
         let parent = volume_dataset(volume)?;
         let found = match scopes {
             [] => return Ok(Vec::new()),
@@ -235,7 +239,7 @@ impl QuotaDriver for Zfs {
             None => Reading { used: None, limit: None },
             Some(properties) => properties.reading(),
         };
-        Ok(scopes.iter().map(reading).collect())
+        Ok(scopes.iter().map(|scope| Ok(reading(scope))).collect())
     }
 
     fn make_folder(&self, scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
@@ -259,10 +263,14 @@ impl QuotaDriver for Zfs {
         name: &OsStr,
         progress: &dyn Progress,
     ) -> Result<()> {
-        if scope.folders == Folders::Dataset {
-            return folder::remove(scope, parent, name);
+        match scope.folders {
+            Folders::Dataset => folder::remove(scope, parent, name)?,
+            _ => {
+                let options = RemoveOptions { subvolume: None, threads: 0 };
+                remove(parent, name, &options, progress)?;
+            }
         }
-        Ok(remove(parent, name, &RemoveOptions { subvolume: None, threads: 0 }, progress).map(drop)?)
+        room::settle(&scope_dataset(scope)?)
     }
 
     fn move_folder(&self, scope: &ScopeAt<'_>, from: (&Dir, &OsStr), to: (&Dir, &OsStr)) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Lab, MIB};
+use crate::support::{Lab, MIB, wait_until};
 
 fn mounted(path: &std::path::Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -56,7 +56,8 @@ fn a_volume_in_use_is_not_unmounted() {
     let open = fs::File::open(lab.path("alice/data").join("f")).unwrap();
     lab.fails(6, "volume unmount only").says(&["pid"]);
     drop(open);
-    lab.ok("volume unmount only");
+    // A program that another test starts at this moment has the file open until it runs.
+    wait_until("the volume is not in use", || lab.run("volume unmount only").code == 0);
 }
 
 #[test]
@@ -109,4 +110,75 @@ fn a_volume_that_vfadm_does_not_mount_says_so() {
     let lab = Lab::plain();
     lab.fails(4, "volume mount local").says(&["does not say what to mount"]);
     lab.fails(4, "volume unmount local");
+}
+
+#[test]
+fn a_growth_that_was_cut_off_is_finished_and_not_called_unchanged() {
+    let lab = Lab::plain();
+    let path = lab.dir().join("only");
+    lab.ok(&format!(
+        "volume add only {} --dedicated-to alice --make-image 320m --mount-type xfs",
+        path.display()
+    ));
+    lab.ok("vfolder create alice/data");
+    let limit = || lab.json("quota show alice --volume only")["items"][0]["limit_bytes"].as_u64().unwrap();
+    let before = limit();
+    // The file grew, and the filesystem in it did not.
+    fs::File::options().write(true).open(lab.dir().join("only.img")).unwrap().set_len(400 * MIB).unwrap();
+    lab.ok("--dry-run quota set alice 400m --volume only").prints(&["grow the image"]);
+    assert_eq!(lab.json("quota set alice 400m --volume only")["outcome"], "changed");
+    assert!(limit() > before + 60 * MIB, "{} after {before}", limit());
+    assert_eq!(lab.json("quota set alice 400m --volume only")["outcome"], "unchanged");
+    lab.ok("volume unmount only");
+}
+
+#[test]
+fn a_source_is_known_by_any_of_its_names() {
+    let lab = Lab::plain();
+    let file = lab.dir().join("disk.img");
+    fs::File::create(&file).unwrap().set_len(64 * MIB).unwrap();
+    let file = file.to_str().unwrap();
+    crate::support::system("/usr/sbin/mkfs.ext4", &["-q", file]);
+    let device = crate::support::system("/usr/sbin/losetup", &["-f", "--show", file]).trim().to_owned();
+    let link = lab.dir().join("by-name");
+    std::os::unix::fs::symlink(&device, &link).unwrap();
+    let path = lab.dir().join("only");
+    lab.ok(&format!(
+        "volume add only {} --dedicated-to alice --mount-source {}",
+        path.display(),
+        link.display()
+    ));
+    assert!(mounted(&path));
+    // What somebody mounted over it is not taken for it, nor is it called unmounted.
+    crate::support::system("/usr/bin/mount", &["-t", "tmpfs", "tmpfs", path.to_str().unwrap()]);
+    lab.fails(8, "volume unmount only").says(&["what is mounted at", "is tmpfs, and not"]);
+    crate::support::system("/usr/bin/umount", &[path.to_str().unwrap()]);
+    lab.ok("volume unmount only");
+    assert!(!mounted(&path));
+    crate::support::system("/usr/sbin/losetup", &["-d", &device]);
+}
+
+#[test]
+fn another_filesystem_in_the_place_of_the_volume_is_not_mounted_as_it() {
+    let lab = Lab::plain();
+    let path = lab.dir().join("only");
+    lab.ok(&format!("volume add only {} --dedicated-to alice --make-image 16m", path.display()));
+    lab.ok("volume unmount only");
+    let file = lab.dir().join("only.img");
+    crate::support::system("/usr/sbin/mkfs.ext4", &["-q", "-F", file.to_str().unwrap()]);
+    lab.fails(8, "volume mount only").says(&["there is no marker"]);
+    assert!(!mounted(&path));
+}
+
+#[test]
+fn a_volume_is_not_larger_than_its_owner_may_have() {
+    let lab = Lab::plain();
+    lab.ok("user set alice --max-quota 10m");
+    let path = lab.dir().join("only");
+    let add = format!("volume add only {} --dedicated-to alice --make-image 16m", path.display());
+    lab.fails(4, &add).says(&["16 MiB is above the maximum of user/alice, 10 MiB"]);
+    lab.ok("user set alice --max-quota 16m");
+    lab.ok(&add);
+    lab.fails(4, "quota set alice 20m --volume only").says(&["above the maximum"]);
+    lab.ok("volume unmount only");
 }

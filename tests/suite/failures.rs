@@ -252,3 +252,152 @@ fn limits_that_one_host_sets_are_refused_on_others_with_its_name() {
     assert!(shown["items"][0]["used_bytes_unknown_reason"].as_str().unwrap().contains(&host), "{shown}");
     lab.ok("quota set alice 1MiB --volume v");
 }
+
+#[test]
+fn what_the_storage_does_not_tell_is_not_told_from_memory() {
+    let lab = plain();
+    add(&lab, &driver_file(&lab, "", "")).exits(0);
+    lab.ok("user add bob");
+    lab.ok("vfolder create alice/data --volume v --quota-init 1MiB");
+    lab.ok("vfolder create bob/data --volume v --quota-init 1MiB");
+    // The tool can tell of one scope, and not of the other.
+    let scope = lab.json("quota show bob")["items"][0]["path"].as_str().unwrap().to_owned();
+    let read = program(
+        &lab,
+        "half",
+        &format!("[ \"$2\" != {scope} ] || {{ echo broken >&2; exit 1; }}\necho used 0 limit 1048576\n"),
+    );
+    lab.ok(&format!("volume set v --driver-file {}", driver_file(&lab, "", &read).display()));
+    let out = lab.run("-o json quota show --volume v").exits(0);
+    let items = out.json()["items"].clone();
+    assert_eq!(items[0]["limit_bytes"], 1 << 20, "{items}");
+    for key in ["limit_bytes", "used_bytes"] {
+        assert!(items[1].get(key).is_none(), "{items}");
+        let reason = items[1][format!("{key}_unknown_reason")].as_str().unwrap();
+        assert!(reason.ends_with("failed with exit status 1: broken"), "{reason}");
+    }
+    out.says(&["warning: user/bob on 'v' cannot be read: "]);
+    let table = lab.ok("quota show bob --volume v").stdout;
+    assert!(table.lines().nth(1).unwrap().contains('?'), "{table}");
+    // From cron: nothing is over, as far as can be seen, which is not far.
+    lab.fails(8, "quota show --over 90% --volume v").says(&["cannot be read"]);
+    let found = lab.run("-o json volume check v").exits(10).json();
+    assert_eq!(
+        (&found["count"], &found["items"][0]["code"]),
+        (&1.into(), &"limits_unreadable".into()),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_scope_in_whose_place_is_something_else_is_refused_before_anything_is_begun() {
+    let lab = plain();
+    add(&lab, &driver_file(&lab, "", "")).exits(0);
+    lab.ok("quota set alice 1MiB --volume v");
+    let scope = lab.json("quota show alice")["items"][0]["path"].as_str().unwrap().to_owned();
+    fs::remove_dir(&scope).unwrap();
+    std::os::unix::fs::symlink("/etc", &scope).unwrap();
+    let before = lab.registry_text();
+    for line in
+        ["quota unset alice --volume v", "vfolder create alice/data --volume v", "user remove alice --yes"]
+    {
+        lab.fails(8, line);
+        lab.fails(8, &format!("--dry-run {line}"));
+    }
+    assert_eq!(lab.registry_text(), before);
+    let intents: Vec<_> = fs::read_dir(lab.root.join(".vfadm/intents")).unwrap().collect();
+    assert!(intents.is_empty(), "{intents:?}");
+    // Where nothing is, nothing has to be removed.
+    fs::remove_file(&scope).unwrap();
+    lab.ok("quota unset alice --volume v");
+    lab.ok("volume check v");
+}
+
+#[test]
+fn what_is_gone_for_good_can_be_forgotten() {
+    let lab = plain();
+    let image = on_btrfs(&lab);
+    lab.ok("vfolder create alice/other --volume v");
+    let folder = lab.path("alice/data");
+    system("/usr/bin/btrfs", &["subvolume", "delete", folder.to_str().unwrap()]);
+    lab.fails(8, "vfolder delete alice/data")
+        .says(&[&format!("{} is missing", folder.display()), "vfadm vfolder delete user/alice/data --purge"]);
+    lab.ok("vfolder delete alice/data --purge --yes");
+    lab.ok("volume check v");
+    // With the whole scope.
+    let scope = lab.json("quota show alice --volume v")["items"][0]["path"].as_str().unwrap().to_owned();
+    let other = lab.path("alice/other");
+    system("/usr/bin/btrfs", &["subvolume", "delete", other.to_str().unwrap()]);
+    fs::remove_dir_all(&scope).unwrap();
+    lab.run("volume check v").exits(10);
+    lab.ok("user remove alice --purge --yes");
+    lab.ok("volume check v");
+    lab.ok("quota audit v");
+    drop(image);
+}
+
+#[test]
+fn a_volume_on_a_dead_disk_can_be_taken_out() {
+    let lab = plain();
+    let image = lab.second("pool", "btrfs", 256 << 20);
+    lab.ok(&format!("volume add v {} --quota btrfs --no-verify", image.mount.display()));
+    lab.ok("quota set alice 1MiB --volume v");
+    system("/usr/bin/umount", &[image.mount.to_str().unwrap()]);
+    lab.ok("--dry-run volume remove v");
+    lab.run("volume remove v --yes").exits(0).says(&["its marker and its empty scopes stay on it"]);
+    lab.ok("user remove alice --yes");
+    lab.ok("registry check");
+}
+
+#[test]
+fn a_signal_ends_a_command_that_waits_for_a_tool() {
+    let lab = plain();
+    let hangs = program(&lab, "hangs", "sleep 60\n");
+    let file = driver_file(&lab, &hangs, "");
+    let slow = fs::read_to_string(&file).unwrap().replace("deadline_seconds: 1", "deadline_seconds: 60");
+    fs::write(&file, slow).unwrap();
+    add(&lab, &file).exits(0);
+    lab.ok("vfolder create alice/data --volume v");
+    let before = lab.registry_text();
+    let begun = std::time::Instant::now();
+    let mut command = lab.command(["quota", "set", "alice", "1MiB", "--volume", "v"]);
+    let child =
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    system("/bin/kill", &["-INT", &child.id().to_string()]);
+    let out = Output::of("quota set".to_owned(), &child.wait_with_output().unwrap()).exits(130);
+    assert!(begun.elapsed().as_secs() < 10, "{out:?}");
+    assert_eq!(lab.registry_text(), before);
+    let intents: Vec<_> = fs::read_dir(lab.root.join(".vfadm/intents")).unwrap().collect();
+    assert!(intents.is_empty(), "{intents:?}");
+}
+
+#[test]
+fn quotas_that_were_switched_off_are_found_and_called_so() {
+    let lab = plain();
+    let image = on_btrfs(&lab);
+    lab.ok("quota set alice 16MiB --volume v");
+    system("/usr/bin/btrfs", &["quota", "disable", image.mount.to_str().unwrap()]);
+    let found = lab.run("-o json volume check v").exits(10).json();
+    assert_eq!((&found["count"], &found["items"][0]["code"]), (&1.into(), &"limits_off".into()), "{found}");
+    lab.fails(8, "quota set alice 32MiB --volume v").says(&["quotas are off on the filesystem"]);
+    let shown = lab.run("-o json quota show alice --volume v").exits(0);
+    assert_eq!(shown.json()["items"][0]["enforcement"], "none");
+    shown.says(&["quotas are off"]);
+}
+
+#[test]
+fn a_volume_has_a_directory_of_its_own() {
+    let lab = plain();
+    for path in
+        [lab.root.clone(), lab.root.join(".vfadm"), lab.root.join(".vfadm/backups"), lab.dir().to_owned()]
+    {
+        lab.fails(4, &format!("volume add v {} --quota none", path.display())).says(&["holds the registry"]);
+    }
+    let nowhere =
+        format!("volume add v {}/m --dedicated-to alice --mount-source /nowhere/x", lab.dir().display());
+    for line in [nowhere.clone(), format!("--dry-run {nowhere}")] {
+        lab.fails(8, &line).says(&["there is no /nowhere/x to mount"]);
+    }
+    lab.fails(2, &format!("volume add v {}/m --dedicated-to alice --make-image 0", lab.dir().display()));
+}

@@ -118,3 +118,79 @@ fn a_directory_of_a_dataset_is_no_volume() {
         "zfs create -o mountpoint=",
     ]);
 }
+
+#[test]
+fn a_trial_that_was_killed_does_not_keep_the_next_one_from_working() {
+    let up = LabUp::new(Some("zfs"));
+    let (lab, dataset) = site(&up, "");
+    let left = up.mount().join("v/vfadm-trial-4000000000");
+    fs::create_dir(&left).unwrap();
+    lab.ok("quota verify v");
+    assert!(!left.exists());
+    // A dataset that was made, and not mounted.
+    zfs(&["create", "-o", "canmount=noauto", &format!("{dataset}/vfadm-trial-4000000000")]);
+    lab.ok("quota verify v");
+    assert!(!zfs(&["list", "-Ho", "name"]).contains("trial"));
+}
+
+#[test]
+fn a_scope_that_is_not_mounted_is_not_called_nobodys() {
+    let up = LabUp::new(Some("zfs"));
+    let (lab, _) = site(&up, "");
+    lab.ok("vfolder create alice/data");
+    let scope = scope(&lab);
+    zfs(&["unmount", &dataset_of(&scope)]);
+    let found = lab.run("-o json quota audit v").exits(10).json();
+    assert_eq!(
+        (&found["count"], &found["items"][0]["code"]),
+        (&1.into(), &"scope_missing".into()),
+        "{found}"
+    );
+}
+
+/// A process that ends with the test.
+struct Tenant(std::process::Child);
+
+impl Drop for Tenant {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_full_scope_is_managed_while_its_tenant_goes_on_writing() {
+    let up = LabUp::new(Some("zfs"));
+    let (lab, _) = site(&up, "");
+    lab.ok("vfolder create alice/data --quota-init 8MiB");
+    lab.ok("vfolder create alice/other");
+    let file = lab.path("alice/data").join("big");
+    let script = format!(
+        "exec 3>>{}; while :; do head -c 65536 /dev/urandom >&3 2>/dev/null || sleep 0.01; done",
+        file.display()
+    );
+    let tenant = Tenant(std::process::Command::new("/bin/sh").args(["-c", &script]).spawn().unwrap());
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    for _ in 0..4 {
+        lab.ok("vfolder delete alice/other");
+        lab.ok("vfolder restore alice/other");
+    }
+    drop(tenant);
+    let used = || lab.json("quota show alice")["items"][0]["used_bytes"].as_u64().unwrap();
+    assert!(used() < 24 << 20, "{} bytes under a limit of 8 MiB", used());
+    // What holds is what is shown, until it is the limit again.
+    let shown = lab.json("quota show alice")["items"][0]["limit_bytes"].as_u64().unwrap();
+    let real = zfs(&["get", "-Hpo", "value", "quota", &dataset_of(&scope(&lab))]);
+    assert_eq!(shown.to_string(), real.trim());
+    if shown != 8 << 20 {
+        lab.run("volume check v").exits(10).prints(&["limit_differs"]);
+    }
+    lab.ok("vfolder delete alice/data --purge --yes");
+    let mut left = 60;
+    while lab.run("quota audit v --fix").code != 0 && left > 0 {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        left -= 1;
+    }
+    assert_eq!(lab.json("quota show alice")["items"][0]["limit_bytes"], 8 << 20);
+    lab.ok("volume check v");
+}

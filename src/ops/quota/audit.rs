@@ -22,6 +22,13 @@ pub struct Audited {
     mend: Mend,
 }
 
+impl Audited {
+    /// True where [`fix`] would try to mend it.
+    pub fn can_be_mended(&self) -> bool {
+        !matches!(self.mend, Mend::ByHand)
+    }
+}
+
 enum Mend {
     ByHand,
     Limit(ScopePlace),
@@ -105,6 +112,7 @@ fn by_hand(finding: Finding, path: Option<PathBuf>) -> Audited {
 fn of_volume(state: &State<'_>, at: &VolumeAt, volume: &Volume, found: &mut Vec<Audited>) -> Result<()> {
     let driver = at.driver();
     let sites = scope::present(state.registry, &at.name, volume)?;
+    let own_dirs: HashSet<String> = sites.iter().map(|(site, _)| site.place.dir.clone()).collect();
     let missing = |finding, site: &Site| found.push(by_hand(finding, Some(site.place.path())));
     let sites = scope::usable(at, sites, missing)?;
     let (usable, records): (Vec<Site>, Vec<Scope>) = sites.into_iter().unzip();
@@ -116,6 +124,13 @@ fn of_volume(state: &State<'_>, at: &VolumeAt, volume: &Volume, found: &mut Vec<
     }
     let readings = driver.read(&at.path, &scopes)?;
     for ((site, record), reading) in usable.iter().zip(&records).zip(readings) {
+        let reading = match reading {
+            Ok(reading) => reading,
+            Err(error) => {
+                found.push(by_hand(scope::unreadable(site, &error), Some(site.place.path())));
+                continue;
+            }
+        };
         if reading.limit != record.limit {
             found.push(Audited {
                 finding: scope::differs(site, reading.limit, record.limit),
@@ -127,8 +142,13 @@ fn of_volume(state: &State<'_>, at: &VolumeAt, volume: &Volume, found: &mut Vec<
     let mut escapes = Vec::new();
     driver.audit(&at.path, &scopes, &mut |escape| escapes.push(escape))?;
     let accounted = ids_of_registry(state)?;
+    // A scope that cannot be opened is a finding of its own, and is somebody's all the same.
+    let is_scopes = |path: &Path| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| own_dirs.contains(name))
+    };
     let known = |escape: &Escape| {
-        escape.kind == EscapeKind::Unaccounted && escape.id.is_some_and(|id| accounted.contains(&id))
+        escape.kind == EscapeKind::Unaccounted
+            && (escape.id.is_some_and(|id| accounted.contains(&id)) || is_scopes(&escape.path))
     };
     for escape in escapes.into_iter().filter(|e| !known(e)) {
         found.push(escaped(at, &usable, escape));

@@ -10,12 +10,19 @@ use crate::ops::{State, document, resolve};
 use crate::plan::{ScopePlace, VolumeAt};
 use crate::quota::{Reading, ScopeAt};
 
-/// The documents of the scopes that are there, and warnings. One pass of the storage a volume.
-pub fn show(
-    state: &State<'_>,
-    owner: Option<&Owner>,
-    volume: Option<&str>,
-) -> Result<(Vec<Value>, Vec<String>)> {
+/// Limits and usage.
+#[derive(Debug, Default)]
+pub struct Shown {
+    /// The documents of the scopes.
+    pub items: Vec<Value>,
+    /// Told on stderr.
+    pub warnings: Vec<String>,
+    /// True where the storage could not be asked about some of them.
+    pub unreadable: bool,
+}
+
+/// The scopes that are there. One pass of the storage a volume.
+pub fn show(state: &State<'_>, owner: Option<&Owner>, volume: Option<&str>) -> Result<Shown> {
     let registry = state.registry;
     if let Some(owner) = owner {
         resolve::owner(registry, owner)?;
@@ -33,14 +40,14 @@ pub fn show(
             by_volume.entry(scope_volume.to_owned()).or_default().push((scope_owner, scope));
         }
     }
-    let (mut items, mut warnings) = (Vec::new(), Vec::new());
+    let mut shown = Shown::default();
     for (name, scopes) in by_volume {
         let record = registry.require::<Volume>(&name)?;
         let at = VolumeAt::new(registry.header.registry, &name, &record);
-        of_volume(state, &at, &scopes, &mut items, &mut warnings)?;
+        of_volume(state, &at, &scopes, &mut shown)?;
     }
-    items.sort_by_key(|item| (item["owner"].to_string(), item["volume"].to_string()));
-    Ok((items, warnings))
+    shown.items.sort_by_key(|item| (item["owner"].to_string(), item["volume"].to_string()));
+    Ok(shown)
 }
 
 fn sees(state: &State<'_>, owner: &Owner) -> Result<bool> {
@@ -57,8 +64,7 @@ fn of_volume(
     state: &State<'_>,
     volume: &VolumeAt,
     scopes: &[(Owner, Scope)],
-    items: &mut Vec<Value>,
-    warnings: &mut Vec<String>,
+    shown: &mut Shown,
 ) -> Result<()> {
     let mut places = Vec::new();
     for (owner, scope) in scopes {
@@ -71,50 +77,57 @@ fn of_volume(
         });
     }
     let driver = volume.driver();
-    let opened = volume.open().and_then(|_| driver.enforcement(&volume.path));
-    let enforcement = match &opened {
-        Ok((enforcement, warning)) => {
-            warnings.extend(warning.clone().filter(|_| *enforcement == Enforcement::None));
-            *enforcement
-        }
-        Err(error) => {
-            warnings.push(error.message.clone());
-            Enforcement::None
-        }
-    };
     let present: Vec<ScopeAt<'_>> =
         places.iter().zip(scopes).filter(|(_, (_, s))| s.present).map(|(p, _)| p.at()).collect();
-    let read = opened.and_then(|_| driver.read(&volume.path, &present));
-    let mut readings = match &read {
-        Ok(readings) => Ok(readings.iter()),
-        Err(error) => Err(error.message.clone()),
+    let read = volume.open().and_then(|dir| {
+        let (enforcement, warning) = driver.enforcement(&volume.path)?;
+        shown.warnings.extend(warning.filter(|_| enforcement == Enforcement::None));
+        let checked = driver.check_scopes(&dir, &present);
+        let readings = driver.read(&volume.path, &present)?;
+        let both = checked.into_iter().zip(readings).map(|(checked, reading)| checked.and(reading));
+        Ok((enforcement, both.collect::<Vec<_>>()))
+    });
+    let (enforcement, mut readings) = match read {
+        Ok((enforcement, readings)) => (Some(enforcement), readings),
+        Err(error) => (None, vec![Err(error); present.len()]),
     };
+    readings.reverse();
+    let mut told: Option<String> = None;
     for (place, (owner, scope)) in places.iter().zip(scopes) {
-        let reading = match &mut readings {
-            Ok(readings) if scope.present => {
-                readings.next().copied().ok_or_else(|| "the storage says nothing of it".to_owned())
-            }
-            Ok(_) => Ok(Reading { used: Some(0), limit: scope.limit }),
-            Err(reason) => Err(reason.clone()),
+        let reading = match scope.present {
+            true => readings.pop().unwrap_or(Ok(Reading { used: None, limit: None })),
+            false => Ok(Reading { used: Some(0), limit: scope.limit }),
         };
+        let reading = reading.map_err(|error| error.message);
+        if let Err(reason) = &reading {
+            shown.unreadable = true;
+            // One reason for all of them is said once.
+            if told.as_ref() != Some(reason) {
+                shown.warnings.push(format!("{} on '{}' cannot be read: {reason}", owner, volume.name));
+                told = Some(reason.clone());
+            }
+        }
         let path = place.path().display().to_string();
-        items.push(document::scope(owner, volume, &path, reading, enforcement, scope.limit));
+        shown.items.push(document::scope(owner, volume, &path, reading, enforcement));
     }
     Ok(())
 }
 
-/// Keeps the scopes of which at least so much is used, in percent. One whose usage is not known is not among them, and
-/// is told of.
-pub fn over(items: Vec<Value>, percent: f64, warnings: &mut Vec<String>) -> Vec<Value> {
-    let unknown = items.iter().filter(|item| item.get("used_bytes").is_none());
-    warnings.extend(unknown.map(|item| {
-        let text = |key: &str| item[key].as_str().unwrap_or_default().to_owned();
-        format!(
-            "usage of {} on '{}' is not known: {}",
-            text("owner"),
-            text("volume"),
-            text("used_bytes_unknown_reason")
-        )
-    }));
-    items.into_iter().filter(|item| item["used_percent"].as_f64().is_some_and(|p| p >= percent)).collect()
+impl Shown {
+    /// Keeps the scopes of which at least so much is used, in percent. One whose usage is not counted is not among them,
+    /// and is told of.
+    pub fn over(&mut self, percent: f64) {
+        for item in self.items.iter().filter(|item| item.get("used_bytes").is_none()) {
+            let text = |key: &str| item[key].as_str().unwrap_or_default();
+            if item.get("limit_bytes").is_some() {
+                self.warnings.push(format!(
+                    "usage of {} on '{}' is not known: {}",
+                    text("owner"),
+                    text("volume"),
+                    text("used_bytes_unknown_reason")
+                ));
+            }
+        }
+        self.items.retain(|item| item["used_percent"].as_f64().is_some_and(|p| p >= percent));
+    }
 }

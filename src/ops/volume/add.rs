@@ -12,10 +12,11 @@ use crate::domain::owner::Owner;
 use crate::domain::quota::{DriverKind, Folders, Storage};
 use crate::domain::record::{MountSource, Volume};
 use crate::host::dir::Dir;
+use crate::host::space::space;
 use crate::ops::{self, Context, Done, State, document, node, resolve, sidecar};
 use crate::plan::{Outcome, Plan, Step, VolumeAt};
 use crate::quota::{self, QuotaDriver, Readiness};
-use crate::registry::root::MARKER;
+use crate::registry::root::{MARKER, PRIVATE};
 use crate::registry::{Change, Registry};
 
 /// What `volume add` was asked.
@@ -74,12 +75,12 @@ pub fn add(state: &State<'_>, request: &Add) -> Result<Plan> {
     let mut plan = Plan::new(Outcome::Created, "");
     let path = place(request, &mut plan)?;
     let exists = plan.steps.is_empty();
-    require_apart(registry, &path)?;
+    require_apart(state, &path)?;
     if exists && request.mount.is_none() {
         require_unmarked(&path)?;
     }
     if let Some(owner) = &request.dedicated_to {
-        resolve::owner(registry, owner)?;
+        require_within(registry, owner, request, &path)?;
     }
     if request.mount.is_some() && request.driver.is_none() && request.dedicated_to.is_none() {
         return Err(
@@ -164,9 +165,32 @@ fn place(request: &Add, plan: &mut Plan) -> Result<PathBuf> {
     }
 }
 
+/// Refuses a volume that is larger than its owner may have (exit 4).
+fn require_within(registry: &Registry, owner: &Owner, request: &Add, path: &Path) -> Result<()> {
+    let known = resolve::owner(registry, owner)?;
+    let bytes = match request.make_image {
+        Some(bytes) => Some(bytes),
+        // What is still to be mounted is not there to be measured.
+        None if request.mount.is_some() => None,
+        None => Some(space(&Dir::open(path)?)?.total),
+    };
+    match bytes {
+        Some(bytes) => ops::scope::require_allowed(owner, &known.allowance, Some(bytes)),
+        None => Ok(()),
+    }
+}
+
 /// A volume inside another would be counted and removed with it.
-fn require_apart(registry: &Registry, path: &Path) -> Result<()> {
-    for (other, record) in registry.all::<Volume>()? {
+fn require_apart(state: &State<'_>, path: &Path) -> Result<()> {
+    let root = state.root.path();
+    if root.starts_with(path) || path.starts_with(root.join(PRIVATE)) {
+        return Err(Error::conflict(format!(
+            "{} holds the registry: a volume has to be beside it, or below",
+            path.display()
+        ))
+        .hint(format!("give it a directory of its own: {}", root.join("NAME").display())));
+    }
+    for (other, record) in state.registry.all::<Volume>()? {
         let there = Path::new(&record.path);
         if path == there {
             return Err(Error::conflict(format!("{} is the volume '{other}' already", path.display())));
@@ -253,6 +277,10 @@ fn detect(request: &Add, path: &Path, plan: &mut Plan) -> Result<DriverKind> {
 /// Makes the image, if one is to be made, and mounts it; what is there can be looked at only then.
 fn mount(request: &Add, source: &MountSource, at: &VolumeAt, plan: &mut Plan) -> Result<()> {
     let file = Path::new(&source.source);
+    if request.make_image.is_none() && file.is_absolute() && !file.exists() {
+        return Err(Error::storage(format!("there is no {} to mount", file.display()))
+            .hint("name a device or an image with --mount-source, or make one with --make-image SIZE"));
+    }
     if let Some(bytes) = request.make_image {
         if file.exists() {
             return Err(Error::conflict(format!("{} exists already", file.display()))
@@ -263,7 +291,7 @@ fn mount(request: &Add, source: &MountSource, at: &VolumeAt, plan: &mut Plan) ->
         plan.steps.push(Step::MakeImage { path: file.to_owned(), bytes, kind, id: at.id });
     }
     plan.steps.push(Step::Mount { path: at.path.clone(), source: source.clone() });
-    plan.steps.push(Step::Inspect { volume: at.clone() });
+    plan.steps.push(Step::Inspect { volume: at.clone(), known: false });
     Ok(())
 }
 

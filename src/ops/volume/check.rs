@@ -43,6 +43,16 @@ pub fn check(state: &State<'_>, only: Option<&str>) -> Result<Vec<Finding>> {
         {
             findings.push(Finding::error("driver_unable", &subject, reason).repair(remedy));
         }
+        if quota::is_set_here(&at.storage)
+            && let Readiness::NeedsEnabling { .. } = at.driver().inspect(&at.path)?
+        {
+            let why = "quotas were switched off on its filesystem: no limit holds";
+            findings.push(Finding::error("limits_off", &subject, why).repair(
+                "move the folders to a volume with quotas; what was written meanwhile will not be counted where they \
+                 are switched on again",
+            ));
+            continue;
+        }
         match check_scopes(state, &at, &volume, &mut findings) {
             Err(error) if error.code == Code::Storage => {
                 findings.push(Finding::error("limits_unreadable", &subject, error.message));
@@ -70,8 +80,10 @@ fn check_scopes(
     if at.storage.driver.limits_scopes() && quota::is_set_here(&at.storage) {
         let readings = at.driver().read(&at.path, &places)?;
         for ((site, scope), reading) in sites.iter().zip(readings) {
-            if reading.limit != scope.limit {
-                findings.push(scope::differs(site, reading.limit, scope.limit));
+            match reading {
+                Ok(reading) if reading.limit == scope.limit => {}
+                Ok(reading) => findings.push(scope::differs(site, reading.limit, scope.limit)),
+                Err(error) => findings.push(scope::unreadable(site, &error)),
             }
         }
     }

@@ -35,7 +35,27 @@ pub fn read(path: &Path) -> Result<DriverFile> {
     parse(path, &text)
 }
 
+/// Deeper than any driver file. The YAML library takes a time that grows with the square of the depth.
+const DEPTH: usize = 64;
+
+fn is_deep(text: &[u8]) -> bool {
+    let mut depth = 0_usize;
+    text.iter().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEPTH
+    })
+}
+
 fn parse(path: &Path, text: &[u8]) -> Result<DriverFile> {
+    // A byte order mark is no part of the first key.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    if is_deep(text) {
+        return Err(Error::usage(format!("{} is nested deeper than {DEPTH} levels", path.display())));
+    }
     let file: DriverFile = serde_yaml::from_slice(text).map_err(|e| {
         let place = e.location().map_or(String::new(), |at| format!(":{}:{}", at.line(), at.column()));
         let said = e.to_string();
@@ -73,6 +93,8 @@ mod tests {
         );
         assert!(wrong("name: [\n").starts_with("f.yaml:"), "{}", wrong("name: [\n"));
         assert!(wrong("name: x\n").contains("missing field"), "{}", wrong("name: x\n"));
+        assert_eq!(wrong(&"[".repeat(30_000)), "f.yaml is nested deeper than 64 levels");
+        assert!(wrong("\u{feff}name: x\n").contains("missing field `enforcement`"));
         let whole =
             "name: x\nenforcement: kernel\nset: [x, 1]\nunset: [x]\nread: [x, '{path}']\nlimit: {json: /l}\n";
         assert_eq!(wrong(whole), "f.yaml: 'set' says no limit: it needs {bytes} or {kib}");

@@ -6,12 +6,17 @@ use crate::domain::error::{Error, Result};
 use crate::domain::record::Volume;
 use crate::domain::size::{self, Limit};
 use crate::host::image;
+use crate::ops::document;
 use crate::ops::scope::Site;
 use crate::plan::{Outcome, Plan, Step};
+use crate::registry::Registry;
+
+/// The largest block of a filesystem: what is less is not missing.
+const BLOCK: u64 = 64 << 10;
 
 /// Plans the growth of the image that a dedicated volume is. The size of any other volume is not vfadm's to change, and
 /// no filesystem is made smaller under its owner (exit 8).
-pub fn grow(site: &Site, volume: &Volume, limit: Limit) -> Result<Plan> {
+pub fn grow(registry: &Registry, site: &Site, volume: &Volume, limit: Limit) -> Result<Plan> {
     let at = &site.place.volume;
     let owner = &site.place.owner;
     at.open()?;
@@ -36,12 +41,19 @@ pub fn grow(site: &Site, volume: &Volume, limit: Limit) -> Result<Plan> {
         ))
         .hint(format!("make a smaller volume, and move what is in {} there", volume.path)));
     }
-    if bytes == now {
-        return Ok(Plan::unchanged(message));
+    let kind = source.kind.clone().unwrap_or_default();
+    // A file can be larger than the filesystem in it, where a growth was cut off.
+    let device = image::loop_device(&file).unwrap_or_else(|| file.clone());
+    let mut plan = if bytes == now && image::filesystem_size(&kind, &at.path, &device)? + BLOCK > bytes {
+        Plan::unchanged(message)
+    } else {
+        Plan::new(Outcome::Changed, message)
+    };
+    plan.item = Some(document::volume(registry, &at.name, volume));
+    if plan.outcome == Outcome::Unchanged {
+        return Ok(plan);
     }
     require_room(&file, bytes - now)?;
-    let kind = source.kind.clone().unwrap_or_default();
-    let mut plan = Plan::new(Outcome::Changed, message);
     plan.steps.push(Step::GrowImage { volume: at.clone(), path: file, kind, bytes });
     Ok(plan)
 }

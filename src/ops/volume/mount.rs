@@ -35,7 +35,7 @@ pub fn mount(state: &State<'_>, name: &str) -> Result<Plan> {
         let mut plan = Plan::new(Outcome::Changed, message);
         plan.steps.push(Step::MakeVolumeDir { path: at.path.clone() });
         plan.steps.push(Step::Mount { path: at.path.clone(), source });
-        plan.steps.push(Step::Inspect { volume: at });
+        plan.steps.push(Step::Inspect { volume: at, known: true });
         plan
     };
     plan.item = Some(document::volume(state.registry, name, &volume));

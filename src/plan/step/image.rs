@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::VolumeAt;
 use crate::domain::error::{Error, Result};
 use crate::domain::record::MountSource;
+use crate::domain::size;
 use crate::host::dir::Dir;
 use crate::host::process::{Mount, own_mounts};
 use crate::host::program::Program;
@@ -89,11 +90,30 @@ fn mounted_at(point: &Path) -> Result<Option<Mount>> {
     Ok(own_mounts()?.into_iter().rfind(|mount| mount.point == point))
 }
 
-/// Whether a mount is the one that this source gives.
+/// Whether a mount is the one that this source gives: by the name that the kernel knows, or by the device that a file, a
+/// link, or a word such as `UUID=` stands for.
 fn is_from(mount: &Mount, source: &MountSource) -> bool {
-    let file = Path::new(&source.source);
-    let device = image::loop_device(file);
-    Path::new(&mount.source) == file || device.is_some_and(|device| device == Path::new(&mount.source))
+    let named = &source.source;
+    if mount.source.trim_end_matches('/') == named.trim_end_matches('/') {
+        return true;
+    }
+    let path = match named.split_once('=') {
+        Some((word, value)) => {
+            let place = match word {
+                "UUID" => "by-uuid",
+                "LABEL" => "by-label",
+                "PARTUUID" => "by-partuuid",
+                "PARTLABEL" => "by-partlabel",
+                _ => return false,
+            };
+            Path::new("/dev/disk").join(place).join(value.trim_matches('"'))
+        }
+        None => PathBuf::from(named),
+    };
+    let real = |path: &Path| path.canonicalize().ok();
+    let device = image::loop_device(&path).or_else(|| real(&path));
+    device.is_some()
+        && (device == real(Path::new(&mount.source)) || device == Some(PathBuf::from(&mount.source)))
 }
 
 pub(super) fn mount(point: &Path, source: &MountSource) -> Result<()> {
@@ -129,11 +149,20 @@ fn require_empty(point: &Path) -> Result<()> {
         .hint("move what is there away, or choose another path"))
 }
 
-/// Unmounts, unless something else than this source is mounted there.
+/// Unmounts; nothing mounted there is fine. Something else than this source is an error, and stays.
 pub(super) fn unmount(point: &Path, source: &MountSource) -> Result<()> {
     match mounted_at(point)? {
         Some(mount) if is_from(&mount, source) => {}
-        _ => return Ok(()),
+        Some(mount) => {
+            return Err(Error::storage(format!(
+                "what is mounted at {} is {}, and not {}",
+                point.display(),
+                mount.source,
+                source.source
+            ))
+            .hint(format!("if that is meant: umount {}", point.display())));
+        }
+        None => return Ok(()),
     }
     let said = Program::new("umount").from_package("mount").deadline(MOUNTING).arg("--").arg(point).run()?;
     match said.status {
@@ -146,8 +175,20 @@ pub(super) fn unmount(point: &Path, source: &MountSource) -> Result<()> {
     }
 }
 
-/// Makes sure that what was mounted can be the volume: its driver works there, and it is nobody else's.
-pub(super) fn inspect(volume: &VolumeAt) -> Result<()> {
+/// Takes back [`mount`]: what was there before it stays.
+pub(super) fn undo_mount(point: &Path, source: &MountSource) -> Result<()> {
+    match mounted_at(point)? {
+        Some(mount) if is_from(&mount, source) => unmount(point, source),
+        _ => Ok(()),
+    }
+}
+
+/// Makes sure that what was mounted can be the volume: its driver works there, and it is nobody else's. One that is
+/// `known` already has its marker.
+pub(super) fn inspect(volume: &VolumeAt, known: bool) -> Result<()> {
+    if known {
+        volume.open()?;
+    }
     let path = volume.path.clone();
     let what = path.display().to_string();
     let marked = deadline::within(deadline::PROBE, &what, move || {
@@ -183,8 +224,20 @@ pub(super) fn grow(volume: &VolumeAt, file: &Path, kind: &str, bytes: u64) -> Re
         _ => Program::new("resize2fs").from_package("e2fsprogs").arg(&device),
     };
     program.deadline(MAKING).succeed()?;
+    let got = image::filesystem_size(kind, &volume.path, &device)?;
+    if got + TAIL.min(bytes / 4) < bytes {
+        return Err(Error::storage(format!(
+            "the filesystem at {} is {}, and was to be {}",
+            volume.path.display(),
+            size::human(got),
+            size::human(bytes)
+        )));
+    }
     Ok(())
 }
+
+/// A rest at the end that is too small for a group of blocks is not used.
+const TAIL: u64 = 128 << 20;
 
 fn loop_of(file: &Path) -> Result<PathBuf> {
     image::loop_device(file)

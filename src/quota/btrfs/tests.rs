@@ -51,7 +51,7 @@ impl Lab {
     }
 
     fn reading(&self) -> Reading {
-        Btrfs.read(self.image.path(), &[self.scope()]).unwrap()[0]
+        Btrfs.read_one(&self.scope()).unwrap()
     }
 
     fn folder(&self, name: &str) -> Result<PathBuf> {

@@ -122,7 +122,13 @@ fn a_driver_file_that_cannot_work_says_why() {
         ("json: /l", "json: /l, unit: 0", "'limit': a unit is at least 1 byte"),
         ("json: /l", "json: /l, pattern: '(x)'", "'limit' is either {json} or {pattern}"),
         ("name: x", "name: x\nrow: {json: /a}", "'row' is either {json, key, is} or {pattern}"),
-        ("name: x", "name: x\nround_to: 0", "'round_to' is at least 1, 'deadline_seconds' 1 to 3600"),
+        ("name: x", "name: x\nround_to: 0", "'round_to' is 1 to 1073741824, 'deadline_seconds' 1 to 3600"),
+        (
+            "name: x",
+            "name: x\nround_to: 18446744073709551615",
+            "'round_to' is 1 to 1073741824, 'deadline_seconds' 1 to 3600",
+        ),
+        ("unset: [x]", "unset: ['']", "'unset' has a command without a program"),
     ] {
         assert_eq!(check(&whole.replace(from, to)), Err(message.to_owned()), "{to}");
     }

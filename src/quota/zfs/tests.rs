@@ -21,7 +21,9 @@ fn limits_are_read_from_what_zfs_prints() {
     let found = parse(PRINTED);
     let reading = |name: &str| found.of(name).unwrap().reading();
     assert_eq!(reading("tank/v"), Reading { used: Some(8806400), limit: None });
-    assert_eq!(reading("tank/v/aa"), Reading { used: Some(8511488), limit: Some(8 << 20) });
+    assert_eq!(reading("tank/v/aa"), Reading { used: Some(8511488), limit: Some(8519680) });
+    // What holds is the raised quota; what is to hold was parked.
+    assert_eq!(found.of("tank/v/aa").unwrap().limit(), Some(8 << 20));
     assert_eq!(reading("tank/v/bb"), Reading { used: Some(114688), limit: Some(1 << 30) });
     assert!(found.of("tank/v/bb@daily").is_none());
     assert_eq!(parse("").len(), 0);

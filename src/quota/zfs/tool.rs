@@ -29,10 +29,18 @@ impl Properties {
         self.0.get(name)?.parse().ok()
     }
 
-    /// The limit that was parked is the true one.
+    /// What holds: while the quota is above the limit, that is the quota.
     pub(super) fn reading(&self) -> Reading {
-        let quota = self.number("quota").filter(|quota| *quota > 0);
-        Reading { used: self.number("used"), limit: self.number(PARKED).or(quota) }
+        Reading { used: self.number("used"), limit: self.quota() }
+    }
+
+    fn quota(&self) -> Option<u64> {
+        self.number("quota").filter(|quota| *quota > 0)
+    }
+
+    /// The true limit: the one that was parked, if any.
+    pub(super) fn limit(&self) -> Option<u64> {
+        self.number(PARKED).or(self.quota())
     }
 
     /// True while the quota is above the limit.
