@@ -69,7 +69,7 @@ fn synopses_can_be_typed() {
 fn help_offers_no_command_that_does_nothing() {
     let lab = Lab::bare();
     let help = lab.ok("--help").stdout;
-    for later in ["apply", "export", "metrics", "invitation"] {
+    for later in ["apply", "export", "metrics", "report"] {
         assert!(
             !help.lines().any(|l| l.trim_start().starts_with(&format!("{later} "))),
             "{later} is of a later part"

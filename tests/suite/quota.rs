@@ -194,3 +194,22 @@ fn quotas_on_a_btrfs_with_data_need_a_yes() {
     assert!(!image.mount.join(".vfadm-volume.yaml").exists());
     lab.ok(&format!("{line} --yes"));
 }
+
+#[test]
+fn what_an_audit_would_mend_can_be_seen_first() {
+    let lab = Lab::btrfs();
+    lab.ok("vfolder create alice/data --quota-init 16MiB");
+    let limit = |bytes: u64| {
+        let mount = lab.image().mount.to_str().unwrap();
+        crate::support::system("/usr/bin/btrfs", &["qgroup", "limit", &bytes.to_string(), "1/10000", mount]);
+    };
+    let shown = || lab.json("quota show alice")["items"][0]["limit_bytes"].as_u64().unwrap();
+    limit(32 << 20);
+    lab.run("--dry-run quota audit --fix").exits(0).says(&[
+        "would mend: quota scope user/alice@local: the storage holds a limit of 32 MiB, the registry one of 16 MiB",
+    ]);
+    assert_eq!(shown(), 32 << 20);
+    lab.run("quota audit --fix").exits(0).says(&["mended: quota scope user/alice@local"]);
+    assert_eq!(shown(), 16 << 20);
+    lab.ok("quota audit");
+}
