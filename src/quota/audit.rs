@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+/// Numbers in the kernel that are vfadm's: below, an administrator has some of his own, and above are those of trials,
+/// which clean up after themselves.
+pub(super) const OWN_IDS: std::ops::Range<u64> = 10_000..4_000_000_000;
+
 /// A way past a limit, or something in the storage that no scope accounts for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Escape {

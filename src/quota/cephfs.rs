@@ -147,14 +147,6 @@ impl QuotaDriver for Cephfs {
         Ok(scopes.iter().map(|scope| reading(&volume.open_dir(scope.dir)?)).collect())
     }
 
-    fn make_folder(&self, _scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
-        Ok(plain::make_folder(parent, name)?)
-    }
-
-    fn remove_empty_folder(&self, _scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
-        Ok(plain::remove_empty_folder(parent, name)?)
-    }
-
     fn remove_folder(
         &self,
         _scope: &ScopeAt<'_>,

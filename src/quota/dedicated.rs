@@ -88,14 +88,6 @@ impl QuotaDriver for Dedicated {
         Ok(vec![Ok(Reading { used: Some(space.used), limit: Some(space.total) }); scopes.len()])
     }
 
-    fn make_folder(&self, _scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
-        Ok(plain::make_folder(parent, name)?)
-    }
-
-    fn remove_empty_folder(&self, _scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
-        Ok(plain::remove_empty_folder(parent, name)?)
-    }
-
     fn remove_folder(
         &self,
         _scope: &ScopeAt<'_>,

@@ -6,7 +6,6 @@
 
 mod output;
 
-use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,8 +19,6 @@ use crate::domain::quota::{DriverKind, Enforcement, Folders};
 use crate::host;
 use crate::host::dir::Dir;
 use crate::host::program::{self, Program, Said};
-use crate::tree::Progress;
-use crate::tree::remove::{RemoveOptions, remove};
 
 pub use output::groups;
 
@@ -227,24 +224,6 @@ impl QuotaDriver for Exec {
             Ok(readings.first().copied().unwrap_or(Reading { used: None, limit: None }))
         };
         Ok(values.iter().map(one).collect())
-    }
-
-    fn make_folder(&self, scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
-        self.despite_limit(scope, &mut || plain::make_folder(parent, name))
-    }
-
-    fn remove_empty_folder(&self, _scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
-        Ok(plain::remove_empty_folder(parent, name)?)
-    }
-
-    fn remove_folder(
-        &self,
-        _scope: &ScopeAt<'_>,
-        parent: &Dir,
-        name: &OsStr,
-        progress: &dyn Progress,
-    ) -> Result<()> {
-        Ok(remove(parent, name, &RemoveOptions { subvolume: None, threads: 0 }, progress).map(drop)?)
     }
 
     fn refuses_below_usage(&self) -> bool {

@@ -23,6 +23,7 @@ use crate::host;
 use crate::host::dir::Dir;
 use crate::host::process::hostname;
 use crate::tree::Progress;
+use crate::tree::remove::{RemoveOptions, remove};
 
 pub use audit::{Capacity, Escape, EscapeKind};
 pub use btrfs::Btrfs;
@@ -187,20 +188,26 @@ pub trait QuotaDriver: Send + Sync {
 
     /// Makes an empty folder, charged to the scope, as the entry `name` of `parent` (owner root, mode 0700: the
     /// caller hands it over). An existing entry is `EEXIST`.
-    fn make_folder(&self, scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()>;
+    fn make_folder(&self, scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
+        self.despite_limit(scope, &mut || plain::make_folder(parent, name))
+    }
 
     /// Takes back [`QuotaDriver::make_folder`]: removes an empty folder; an absent one is fine, one with content
     /// is an error.
-    fn remove_empty_folder(&self, scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()>;
+    fn remove_empty_folder(&self, _scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
+        Ok(plain::remove_empty_folder(parent, name)?)
+    }
 
     /// Removes a folder and all that is in it; an absent one is fine. Can be interrupted and called again.
     fn remove_folder(
         &self,
-        scope: &ScopeAt<'_>,
+        _scope: &ScopeAt<'_>,
         parent: &Dir,
         name: &OsStr,
         progress: &dyn Progress,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        Ok(remove(parent, name, &RemoveOptions { subvolume: None, threads: 0 }, progress).map(drop)?)
+    }
 
     /// Moves a folder, whatever its size and however full the scope is, from one directory of the scope to another.
     fn move_folder(&self, scope: &ScopeAt<'_>, from: (&Dir, &OsStr), to: (&Dir, &OsStr)) -> Result<()> {
@@ -235,7 +242,7 @@ pub trait QuotaDriver: Send + Sync {
     }
 
     /// Makes a call of vfadm's own in the scope (a move to the trash, a directory of its own) that must not fail
-    /// because the scope is full. The call may be made twice, and must not call the driver.
+    /// because the scope is full. The call may be made several times, and must not call the driver.
     fn despite_limit(&self, _scope: &ScopeAt<'_>, call: &mut dyn FnMut() -> host::Result<()>) -> Result<()> {
         Ok(call()?)
     }

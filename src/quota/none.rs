@@ -62,14 +62,6 @@ impl QuotaDriver for NoLimits {
         Ok(vec![Ok(Reading { used: None, limit: None }); scopes.len()])
     }
 
-    fn make_folder(&self, _scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
-        Ok(plain::make_folder(parent, name)?)
-    }
-
-    fn remove_empty_folder(&self, _scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
-        Ok(plain::remove_empty_folder(parent, name)?)
-    }
-
     fn remove_folder(
         &self,
         _scope: &ScopeAt<'_>,

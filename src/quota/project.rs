@@ -31,8 +31,6 @@ use crate::host::process::{Mount, mount_of, own_mounts};
 use crate::host::project::{Project, project, set_project};
 use crate::host::space::block_size;
 use crate::host::{self, Error as HostError, program};
-use crate::tree::Progress;
-use crate::tree::remove::{RemoveOptions, remove};
 use tool::Tool;
 
 /// The driver of XFS and of ext4.
@@ -238,20 +236,6 @@ impl QuotaDriver for ProjectQuota {
             .hint("find and mend it: vfadm quota audit --fix"));
         }
         self.despite_limit(scope, &mut || plain::make_folder(parent, name))
-    }
-
-    fn remove_empty_folder(&self, _scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
-        Ok(plain::remove_empty_folder(parent, name)?)
-    }
-
-    fn remove_folder(
-        &self,
-        _scope: &ScopeAt<'_>,
-        parent: &Dir,
-        name: &OsStr,
-        progress: &dyn Progress,
-    ) -> Result<()> {
-        Ok(remove(parent, name, &RemoveOptions { subvolume: None, threads: 0 }, progress).map(drop)?)
     }
 
     fn audit(&self, volume: &Path, scopes: &[ScopeAt<'_>], found: &mut dyn FnMut(Escape)) -> Result<()> {

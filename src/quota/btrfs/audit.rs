@@ -10,18 +10,14 @@ use crate::host::btrfs::qgroups::Qgroups;
 use crate::host::btrfs::search::{Child, children};
 use crate::host::btrfs::{is_read_only, path_of_inode, subvolume_id};
 use crate::host::dir::Dir;
+use crate::quota::audit::OWN_IDS;
 use crate::quota::{Capacity, Escape, EscapeKind, ScopeAt};
-
-/// Level-1 qgroups below this number are an administrator's own: scopes are numbered from here on.
-const FIRST_ID: u64 = 10_000;
-/// What trials use; they clean up after themselves.
-const TRIALS: u64 = 4_000_000_000;
 
 pub(super) fn audit(volume: &Path, scopes: &[ScopeAt<'_>], found: &mut dyn FnMut(Escape)) -> Result<()> {
     let dir = plain::open_volume(volume)?;
     let known: HashSet<u64> = scopes.iter().filter_map(|scope| scope.kernel_id).collect();
     for id in Qgroups::of(&dir)?.ids(1)? {
-        if (FIRST_ID..TRIALS).contains(&id) && !known.contains(&id) {
+        if OWN_IDS.contains(&id) && !known.contains(&id) {
             found(Escape {
                 kind: EscapeKind::Unaccounted,
                 path: volume.to_owned(),
@@ -48,7 +44,8 @@ pub(super) fn capacities(dir: &Dir) -> Result<Vec<Capacity>> {
     let most = Some(1 << 48);
     Ok(vec![
         Capacity { name: "qgroups", used: count(0)? + count(1)?, most },
-        Capacity { name: "quota scopes", used: count(1)?, most },
+        // Each has a qgroup of level 0.
+        Capacity { name: "subvolumes", used: count(0)?, most },
     ])
 }
 

@@ -11,14 +11,11 @@ use crate::domain::error::{Error, Result};
 use crate::host::Error as HostError;
 use crate::host::dir::{Dir, c_name};
 use crate::host::project::{Project, open_file, project, set_project};
+use crate::quota::audit::OWN_IDS;
 use crate::quota::{Escape, EscapeKind, ScopeAt};
 use crate::tree::Silent;
 use crate::tree::each::each;
 
-/// Projects below this number are an administrator's own: scopes are numbered from here on.
-const FIRST_ID: u64 = 10_000;
-/// What trials use; they clean up after themselves.
-const TRIALS: u64 = 4_000_000_000;
 /// So many findings of one scope are enough to see what is wrong with it.
 const MOST: usize = 10_000;
 
@@ -38,7 +35,7 @@ pub(super) fn audit(
     let mut strange: Vec<_> = tool
         .all()?
         .into_iter()
-        .filter(|(id, line)| (FIRST_ID..TRIALS).contains(id) && !known.contains(id) && !line.is_unused())
+        .filter(|(id, line)| OWN_IDS.contains(id) && !known.contains(id) && !line.is_unused())
         .collect();
     strange.sort_by_key(|(id, _)| *id);
     for (id, line) in strange {
