@@ -25,6 +25,10 @@ fn limits_are_read_from_what_zfs_prints() {
     // What holds is the raised quota; what is to hold was parked.
     assert_eq!(found.of("tank/v/aa").unwrap().limit(), Some(8 << 20));
     assert_eq!(reading("tank/v/bb"), Reading { used: Some(114688), limit: Some(1 << 30) });
+    let above = parse("tank/v/cc\tquota\t4096\tlocal\ntank/v/cc\tvfadm:limit\t5\tinherited from tank\n");
+    assert!(!above.of("tank/v/cc").unwrap().is_raised());
+    let own = parse("tank/v/cc\tquota\t4096\tlocal\ntank/v/cc\tvfadm:limit\t5\tlocal\n");
+    assert!(own.of("tank/v/cc").unwrap().is_raised());
     assert!(found.of("tank/v/bb@daily").is_none());
     assert_eq!(parse("").len(), 0);
     assert_eq!(parse("no tabs here\n").len(), 0);

@@ -67,17 +67,19 @@ impl Datasets {
     }
 }
 
-/// Parses `zfs get -Hp -o name,property,value`: three fields a line, separated by tabs. Snapshots, whose names hold an
-/// `@`, are left out.
+/// Parses `zfs get -Hp -o name,property,value,source`: four fields a line, separated by tabs. Snapshots, whose names hold
+/// an `@`, are left out, and so is a parked limit that comes from a dataset above: properties of this kind are inherited.
 pub(super) fn parse(text: &str) -> Datasets {
     let mut datasets = Datasets::default();
     for line in text.lines() {
-        let mut fields = line.splitn(3, '\t');
+        let mut fields = line.splitn(4, '\t');
         if let (Some(name), Some(property), Some(value)) = (fields.next(), fields.next(), fields.next())
             && !name.contains('@')
         {
             let properties = datasets.0.entry(name.to_owned()).or_default();
-            properties.0.insert(property.to_owned(), value.to_owned());
+            if property != PARKED || fields.next().is_none_or(|source| source == "local") {
+                properties.0.insert(property.to_owned(), value.to_owned());
+            }
         }
     }
     datasets
@@ -89,7 +91,7 @@ fn program() -> Program {
 
 fn run_get(options: &[&str], properties: &[&str], dataset: &str) -> Result<Said> {
     let program = program().args(["get", "-Hp"]).args(options);
-    let program = program.args(["-o", "name,property,value", &properties.join(","), dataset]);
+    let program = program.args(["-o", "name,property,value,source", &properties.join(","), dataset]);
     Ok(program.run()?)
 }
 
