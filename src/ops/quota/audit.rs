@@ -211,7 +211,9 @@ fn nested_mounts(state: &State<'_>, sites: &[Site], found: &mut Vec<Audited>) ->
         let top = site.place.path();
         let own = folder_paths(state, site)?;
         for mount in mounts.iter().filter(|m| m.point.starts_with(&top) && m.point != top) {
-            if own.contains(&mount.point) {
+            // A snapshot that OpenZFS mounted because somebody looked at it is counted, and cannot be written to.
+            let is_snapshot = mount.source.contains('@') && mount.filesystem == "zfs";
+            if own.contains(&mount.point) || is_snapshot {
                 continue;
             }
             found.push(mounted(site, mount));

@@ -10,6 +10,8 @@ use super::{dataset_at, plain, scope_dataset, tool};
 use crate::domain::error::{Error, Result};
 use crate::host::Error as HostError;
 use crate::host::dir::Dir;
+use crate::host::process::own_mounts;
+use crate::host::program::Program;
 use crate::quota::ScopeAt;
 
 /// The dataset of the folder `name` in `parent`: the scope's, and the folder's 32 digits. In use a folder is at
@@ -52,10 +54,21 @@ pub(super) fn make(scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()
     Ok(open(scope, parent, name)?.set_mode(plain::SCOPE_MODE)?)
 }
 
+/// Unmounts the snapshots of a folder that OpenZFS mounted because somebody looked at them (`.zfs/snapshot/NAME`): they
+/// keep its dataset busy.
+fn release_snapshots(folder: &Path) -> Result<()> {
+    let below = folder.join(".zfs/snapshot");
+    for mount in own_mounts()?.iter().filter(|m| m.source.contains('@') && m.point.starts_with(&below)) {
+        Program::new("umount").from_package("mount").arg("--").arg(&mount.point).succeed()?;
+    }
+    Ok(())
+}
+
 /// Removes a dataset with its snapshots, and the directory that it was mounted at.
 pub(super) fn remove(scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
     let dataset = dataset(scope, parent, name)?;
     if tool::get(&dataset, &["type"])?.is_some() {
+        release_snapshots(&parent.join(name))?;
         tool::destroy(&dataset, true)?;
     }
     // Without its dataset there is an empty directory, or nothing.
@@ -86,6 +99,7 @@ pub(super) fn move_to(scope: &ScopeAt<'_>, from: (&Dir, &OsStr), to: (&Dir, &OsS
             let there = std::io::Error::from_raw_os_error(libc::EEXIST);
             return Err(HostError::path("move", &target, there).into());
         }
+        release_snapshots(&from.0.join(from.1))?;
         if tool::require(&dataset, "mountpoint")? != target.to_string_lossy() {
             tool::change("set", &[&format!("mountpoint={}", target.display()), &dataset])?;
         }

@@ -152,7 +152,10 @@ pub(super) fn destroy(dataset: &str, snapshots: bool) -> Result<()> {
     loop {
         match change("destroy", &words) {
             Err(error) if error.message.contains("is busy") && pause < Duration::from_secs(2) => {}
-            Err(error) if error.message.contains("has children") => {
+            Err(error)
+                if error.message.contains("has children")
+                    || error.message.contains("has dependent clones") =>
+            {
                 return Err(error.hint(format!(
                     "snapshots or datasets that vfadm did not make are in the way; look: zfs list -rt all {dataset}"
                 )));
