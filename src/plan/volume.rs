@@ -10,7 +10,8 @@ use crate::domain::owner::Owner;
 use crate::domain::quota::{Folders, Storage};
 use crate::domain::record::Volume;
 use crate::host::dir::Dir;
-use crate::host::{self, deadline, files};
+use crate::host::process::{mount_of, own_mounts};
+use crate::host::{self, deadline, files, probe};
 use crate::quota::{self, QuotaDriver, ScopeAt, Work};
 use crate::registry::root::MARKER;
 
@@ -37,6 +38,14 @@ pub struct VolumeAt {
 struct Identity {
     registry: Uuid,
     id: Uuid,
+}
+
+/// Filesystems whose calls end whatever becomes of other hosts and programs.
+const LOCAL: [&str; 8] = ["btrfs", "ext2", "ext3", "ext4", "overlay", "tmpfs", "xfs", "zfs"];
+
+fn may_hang(path: &Path) -> Result<bool> {
+    let mounts = own_mounts()?;
+    Ok(mount_of(&mounts, path).is_none_or(|mount| !LOCAL.contains(&mount.filesystem.as_str())))
 }
 
 impl VolumeAt {
@@ -68,6 +77,10 @@ impl VolumeAt {
     pub fn open(&self) -> Result<Dir> {
         let path = self.path.clone();
         // A network filesystem without its server would keep the command for ever.
+        if may_hang(&path)? && !probe::answers(&path, deadline::PROBE)? {
+            let waited = deadline::PROBE.as_secs();
+            return Err(self.unusable(&format!("{} does not answer (waited {waited} s)", path.display())));
+        }
         let probed = deadline::within(deadline::PROBE, &format!("{}", path.display()), move || {
             let dir = Dir::open(&path)?;
             let marker = files::read(&dir, MARKER, 1 << 20)?;

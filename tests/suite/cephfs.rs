@@ -131,7 +131,7 @@ fn a_mount_that_hangs_does_not_hang_vfadm() {
     system("/bin/kill", &["-STOP", pid.trim()]);
     // What the kernel has handed to the client already cannot be given up, not even by a process that ends: it is only
     // gone once the client goes on. What each command said and how it ended was decided long before.
-    let script = format!("sleep 90; kill -CONT {}", pid.trim());
+    let script = format!("sleep 60; kill -CONT {}", pid.trim());
     let mut later = Command::new("/bin/sh")
         .args(["-c", &script])
         .stdout(Stdio::null())
