@@ -91,10 +91,6 @@ impl QuotaDriver for Cephfs {
         Ok(Readiness::Ready)
     }
 
-    fn enable(&self, _volume: &Path) -> Result<()> {
-        Ok(())
-    }
-
     fn enforcement(&self, _volume: &Path) -> Result<(Enforcement, Option<String>)> {
         Ok((
             Enforcement::Cooperative,
@@ -104,10 +100,6 @@ impl QuotaDriver for Cephfs {
                     .to_owned(),
             ),
         ))
-    }
-
-    fn kernel_id_is_free(&self, _volume: &Path, _id: u64) -> Result<bool> {
-        Ok(true)
     }
 
     fn prepare_scope(&self, scope: &ScopeAt<'_>) -> Result<()> {

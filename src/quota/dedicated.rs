@@ -52,16 +52,8 @@ impl QuotaDriver for Dedicated {
         Ok(judge(&own_mounts()?, &path))
     }
 
-    fn enable(&self, _volume: &Path) -> Result<()> {
-        Ok(())
-    }
-
     fn enforcement(&self, _volume: &Path) -> Result<(Enforcement, Option<String>)> {
         Ok((Enforcement::Volume, None))
-    }
-
-    fn kernel_id_is_free(&self, _volume: &Path, _id: u64) -> Result<bool> {
-        Ok(true)
     }
 
     fn prepare_scope(&self, scope: &ScopeAt<'_>) -> Result<()> {

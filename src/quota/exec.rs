@@ -130,10 +130,6 @@ impl QuotaDriver for Exec {
         })
     }
 
-    fn enable(&self, _volume: &Path) -> Result<()> {
-        Ok(())
-    }
-
     fn enforcement(&self, _volume: &Path) -> Result<(Enforcement, Option<String>)> {
         let name = &self.file.name;
         let warning = match self.file.enforcement {

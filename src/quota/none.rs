@@ -26,16 +26,8 @@ impl QuotaDriver for NoLimits {
         Ok(Readiness::Ready)
     }
 
-    fn enable(&self, _volume: &Path) -> Result<()> {
-        Ok(())
-    }
-
     fn enforcement(&self, _volume: &Path) -> Result<(Enforcement, Option<String>)> {
         Ok((Enforcement::None, None))
-    }
-
-    fn kernel_id_is_free(&self, _volume: &Path, _id: u64) -> Result<bool> {
-        Ok(true)
     }
 
     fn prepare_scope(&self, scope: &ScopeAt<'_>) -> Result<()> {

@@ -150,10 +150,6 @@ impl QuotaDriver for ProjectQuota {
         }
     }
 
-    fn enable(&self, _volume: &Path) -> Result<()> {
-        Ok(())
-    }
-
     fn enforcement(&self, volume: &Path) -> Result<(Enforcement, Option<String>)> {
         if let Readiness::Unable { reason, .. } = self.readiness(&self.mount(volume)?) {
             return Ok((Enforcement::None, Some(reason)));

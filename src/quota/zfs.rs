@@ -122,16 +122,8 @@ impl QuotaDriver for Zfs {
         Ok(Readiness::Ready)
     }
 
-    fn enable(&self, _volume: &Path) -> Result<()> {
-        Ok(())
-    }
-
     fn enforcement(&self, _volume: &Path) -> Result<(Enforcement, Option<String>)> {
         Ok((Enforcement::Kernel, None))
-    }
-
-    fn kernel_id_is_free(&self, _volume: &Path, _id: u64) -> Result<bool> {
-        Ok(true)
     }
 
     fn open_scope(&self, volume: &Dir, scope: &ScopeAt<'_>) -> Result<Dir> {

@@ -38,14 +38,14 @@ pub fn check(state: &State<'_>, only: Option<&str>) -> Result<Vec<Finding>> {
             ));
         }
         // What only another host can do is looked at there.
-        if quota::is_set_here(&at.storage)
-            && let Readiness::Unable { reason, remedy } = at.driver().inspect(&at.path)?
-        {
+        let readiness = match quota::is_set_here(&at.storage) {
+            true => at.driver().inspect(&at.path)?,
+            false => Readiness::Ready,
+        };
+        if let Readiness::Unable { reason, remedy } = &readiness {
             findings.push(Finding::error("driver_unable", &subject, reason).repair(remedy));
         }
-        if quota::is_set_here(&at.storage)
-            && let Readiness::NeedsEnabling { .. } = at.driver().inspect(&at.path)?
-        {
+        if let Readiness::NeedsEnabling { .. } = readiness {
             let why = "quotas were switched off on its filesystem: no limit holds";
             findings.push(Finding::error("limits_off", &subject, why).repair(
                 "move the folders to a volume with quotas; what was written meanwhile will not be counted where they \
