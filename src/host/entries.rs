@@ -130,7 +130,14 @@ pub struct Identity {
     pub device: u64,
     /// The inode number.
     pub inode: u64,
-    born: Option<(i64, u32)>,
+    born: Option<Time>,
+}
+
+impl Identity {
+    /// A few bits that nearly always differ between two files that had the same inode number one after the other.
+    pub fn birth_mark(&self) -> u32 {
+        self.born.map_or(0, |at| at.nanoseconds ^ (at.seconds as u32).rotate_left(16))
+    }
 }
 
 /// The type of a file.
@@ -146,6 +153,15 @@ pub enum Kind {
     Other,
 }
 
+/// A time of a file: the order is that of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time {
+    /// Unix seconds.
+    pub seconds: i64,
+    /// And so many nanoseconds.
+    pub nanoseconds: u32,
+}
+
 /// What `statx` answers about a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Status {
@@ -153,14 +169,24 @@ pub struct Status {
     pub identity: Identity,
     /// Its type.
     pub kind: Kind,
+    /// The type and the permissions (`st_mode`).
+    pub mode: u32,
+    /// Owner and group.
+    pub ids: (u32, u32),
+    /// Which device it stands for, when it is a device.
+    pub device: u64,
     /// How many names it has.
     pub links: u32,
     /// Its length in bytes.
     pub size: u64,
     /// The bytes allocated for it.
     pub allocated: u64,
-    /// When its content was last changed, in unix seconds.
-    pub modified: i64,
+    /// When its content was last read, as far as the mount keeps that.
+    pub accessed: Time,
+    /// When its content was last changed.
+    pub modified: Time,
+    /// When anything of it was last changed; nobody can set this one.
+    pub changed: Time,
     /// True when something is mounted here (false too where the kernel, before 5.8, does not say).
     pub mount_root: bool,
 }
@@ -169,11 +195,12 @@ pub struct Status {
 pub fn status(dir: impl AsFd, name: &CStr) -> io::Result<Status> {
     let stat = statx(dir.as_fd(), name)?;
     let born = stat.stx_mask & libc::STATX_BTIME != 0;
+    let time = |at: libc::statx_timestamp| Time { seconds: at.tv_sec, nanoseconds: at.tv_nsec };
     Ok(Status {
         identity: Identity {
             device: libc::makedev(stat.stx_dev_major, stat.stx_dev_minor),
             inode: stat.stx_ino,
-            born: born.then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)),
+            born: born.then(|| time(stat.stx_btime)),
         },
         kind: match u32::from(stat.stx_mode) & libc::S_IFMT {
             libc::S_IFREG => Kind::File,
@@ -181,10 +208,15 @@ pub fn status(dir: impl AsFd, name: &CStr) -> io::Result<Status> {
             libc::S_IFLNK => Kind::Symlink,
             _ => Kind::Other,
         },
+        mode: u32::from(stat.stx_mode),
+        ids: (stat.stx_uid, stat.stx_gid),
+        device: libc::makedev(stat.stx_rdev_major, stat.stx_rdev_minor),
         links: stat.stx_nlink,
         size: stat.stx_size,
         allocated: stat.stx_blocks * 512,
-        modified: stat.stx_mtime.tv_sec,
+        accessed: time(stat.stx_atime),
+        modified: time(stat.stx_mtime),
+        changed: time(stat.stx_ctime),
         mount_root: stat.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0,
     })
 }
@@ -240,7 +272,7 @@ fn open_directory_by_mount_id(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Ow
 }
 
 /// The mount that a handle was opened on. `proc(5)`: the field `mnt_id` of fdinfo, since Linux 3.15.
-fn mount_id(fd: BorrowedFd<'_>) -> io::Result<u64> {
+pub(super) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
     text.lines()
         .find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())

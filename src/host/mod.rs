@@ -1,6 +1,7 @@
 //! The only place that starts programs, makes raw system calls and reads `/proc`. It knows no vfolder.
 
 pub mod btrfs;
+pub mod copying;
 pub mod deadline;
 pub mod dir;
 pub mod entries;

@@ -278,9 +278,9 @@ impl Visit for Measurer {
                 sum.largest = Some(status.size);
                 sum.measured.largest = Some((path(), status.size));
             }
-            if sum.oldest.is_none_or(|time| status.modified < time) {
-                sum.oldest = Some(status.modified);
-                sum.measured.oldest = Some((path(), status.modified));
+            if sum.oldest.is_none_or(|time| status.modified.seconds < time) {
+                sum.oldest = Some(status.modified.seconds);
+                sum.measured.oldest = Some((path(), status.modified.seconds));
             }
         }
         false

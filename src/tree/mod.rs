@@ -1,6 +1,8 @@
 //! Copy, remove and measure trees by directory handles; a link is never followed.
 
+pub mod copy;
 pub mod each;
+mod failures;
 pub mod measure;
 mod node;
 mod pool;

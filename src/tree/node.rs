@@ -36,6 +36,19 @@ pub(super) struct Node<D> {
 }
 
 impl<D> Node<D> {
+    /// A directory that one thing keeps from being dealt with.
+    pub(super) fn new(parent: Option<&Arc<Node<D>>>, name: &CStr, serial: u64, data: D) -> Node<D> {
+        Node {
+            parent: parent.map(Arc::clone),
+            name: name.into(),
+            serial,
+            identity: OnceLock::new(),
+            next: AtomicI64::new(0),
+            pending: AtomicUsize::new(1),
+            data,
+        }
+    }
+
     /// The path from the beginning of the walk, whose own name is left out.
     pub(super) fn below(&self) -> PathBuf {
         let mut names = Vec::new();
@@ -161,17 +174,23 @@ impl Handles {
         self.patiently(|| entries::open_directory(dir, name))
     }
 
-    fn patiently<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    /// Opens something else; waits, and closes what is kept, when the process is out of descriptors.
+    pub(super) fn patiently<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
         for _ in 0..50 {
             match open() {
                 Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                    self.lock().slots.clear();
+                    self.close();
                     std::thread::sleep(Duration::from_millis(2));
                 }
                 other => return other,
             }
         }
         open()
+    }
+
+    /// Closes what is kept.
+    pub(super) fn close(&self) {
+        self.lock().slots.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {

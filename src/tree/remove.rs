@@ -1,17 +1,16 @@
 //! Removes a tree: many threads, few calls a file, nothing outside it.
 
 use std::ffi::{CStr, OsStr};
-use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use nix::libc;
 
 use super::Progress;
+use super::failures::Failures;
 use super::node::Node;
 use super::walk::{At, Crew, Visit, Walk};
 use crate::host::dir::{Dir, c_name};
@@ -62,7 +61,7 @@ pub fn remove(
     let remover = Remover {
         subvolume: options.subvolume,
         removed: AtomicU64::new(0),
-        failures: Mutex::new(Failures { first: None, more: 0 }),
+        failures: Failures::new("removed"),
     };
     let root = walk.root(identity, State::default());
     // The root itself is never left: only what is in it.
@@ -71,11 +70,7 @@ pub fn remove(
     if !finished {
         return Err(Error::Interrupted);
     }
-    let failures = remover.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match failures.first {
-        Some(first) => Err(several(first, failures.more)),
-        None => Ok(Removed { entries: remover.removed.into_inner() }),
-    }
+    remover.failures.or(Removed { entries: remover.removed.into_inner() })
 }
 
 /// Measured with 100,000 files: ext4 frees inodes outside the directory's lock, so that two threads are of use even
@@ -103,15 +98,10 @@ struct State {
     rounds: AtomicU8,
 }
 
-struct Failures {
-    first: Option<Error>,
-    more: u64,
-}
-
 struct Remover<'a> {
     subvolume: Option<RemoveSubvolume<'a>>,
     removed: AtomicU64,
-    failures: Mutex<Failures>,
+    failures: Failures,
 }
 
 /// Entries that were removed and not yet told of.
@@ -121,20 +111,9 @@ struct Untold(u64);
 type Remove<'w, 'r> = Walk<'w, Remover<'r>>;
 
 impl Remover<'_> {
-    fn fail(&self, node: &Node<State>, error: Error) {
+    fn fail(&self, node: &Node<State>, error: impl FnOnce() -> Error) {
         node.data.stuck.store(true, Ordering::Relaxed);
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        match failures.first {
-            Some(_) => failures.more += 1,
-            None => failures.first = Some(error),
-        }
-    }
-
-    fn fail_entry(&self, node: &Node<State>, path: impl FnOnce() -> PathBuf, error: io::Error) {
-        // Of the others only the number is shown: a path costs its depth.
-        let first = self.failures.lock().unwrap_or_else(PoisonError::into_inner).first.is_none();
-        let path = if first { path() } else { PathBuf::new() };
-        self.fail(node, failure(path, error));
+        self.failures.add(error);
     }
 
     fn tell(&self, walk: &Remove<'_, '_>, untold: &mut Untold) {
@@ -174,7 +153,7 @@ impl Visit for Remover<'_> {
             match removed {
                 Ok(()) => untold.0 += 1,
                 Err(e) if e.errno() == Some(libc::ENOENT) => {}
-                Err(e) => self.fail(at.node, e),
+                Err(e) => self.fail(at.node, || e),
             }
             return false;
         }
@@ -197,7 +176,7 @@ impl Visit for Remover<'_> {
             Ok(()) => untold.0 += 1,
             // A directory again: leaving it notices.
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EISDIR)) => {}
-            Err(e) => self.fail_entry(at.node, || walk.path(at.node), e),
+            Err(e) => self.fail(at.node, || failure(walk.path(at.node), e)),
         }
     }
 
@@ -206,7 +185,7 @@ impl Visit for Remover<'_> {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ESTALE) => {
                 node.data.moved.store(true, Ordering::Relaxed);
             }
-            _ => self.fail_entry(node, || walk.path(node), error),
+            _ => self.fail(node, || failure(walk.path(node), error)),
         }
     }
 
@@ -225,7 +204,7 @@ impl Visit for Remover<'_> {
                 Some(libc::EISDIR) => return true,
                 _ => {
                     let path = || walk.path(node).join(OsStr::from_bytes(entry.name.to_bytes()));
-                    self.fail_entry(node, path, e);
+                    self.fail(node, || failure(path(), e));
                 }
             },
         }
@@ -273,7 +252,7 @@ impl Visit for Remover<'_> {
             }
             _ => {}
         }
-        self.fail_entry(node, || walk.path(node), error);
+        self.fail(node, || failure(walk.path(node), error));
         parent.data.stuck.store(true, Ordering::Relaxed);
         false
     }
@@ -289,39 +268,4 @@ fn failure(path: PathBuf, error: io::Error) -> Error {
         _ => "remove",
     };
     Error::path(action, path, error)
-}
-
-/// The reason of the first failure, and how many more there were.
-#[derive(Debug)]
-struct Several {
-    first: io::Error,
-    more: u64,
-}
-
-impl fmt::Display for Several {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entries = if self.more == 1 { "entry" } else { "entries" };
-        write!(
-            f,
-            "{} (and {} more {entries} could not be removed)",
-            host::error::reason(&self.first),
-            self.more
-        )
-    }
-}
-
-impl std::error::Error for Several {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.first)
-    }
-}
-
-fn several(error: Error, more: u64) -> Error {
-    match error {
-        Error::Path { action, path, source } if more > 0 => {
-            let kind = source.kind();
-            Error::Path { action, path, source: io::Error::new(kind, Several { first: source, more }) }
-        }
-        other => other,
-    }
 }

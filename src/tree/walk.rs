@@ -5,8 +5,8 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Progress;
@@ -84,6 +84,8 @@ pub(super) struct Crew {
 /// A walk under way.
 pub(super) struct Walk<'a, V: Visit + ?Sized> {
     pub(super) handles: Handles,
+    /// How many handles of each tree are kept.
+    pub(super) kept: usize,
     path: PathBuf,
     threads: usize,
     share: bool,
@@ -99,7 +101,7 @@ const BLOCK: usize = 64 * 1024;
 const KNOWN: usize = 100_000;
 /// Descriptors that the rest of the process may have open.
 const OTHERS: usize = 32;
-/// Descriptors that one thread has in its hands beside the kept ones.
+/// Descriptors that one thread has in its hands, of each tree, beside the kept ones.
 const IN_HAND: usize = 4;
 /// How often a thread looks further up than one level whether it still is in the tree, and how far.
 const LOOK_UP: Duration = Duration::from_millis(2);
@@ -114,11 +116,24 @@ struct Scratch {
 impl<'a, V: Visit + ?Sized> Walk<'a, V> {
     /// A walk that begins in `root`; `path` is for messages.
     pub(super) fn new(root: OwnedFd, path: PathBuf, crew: Crew, progress: &'a dyn Progress) -> Self {
+        Walk::of_several(1, root, path, crew, progress)
+    }
+
+    /// The same, when there are so many `trees` with handles like those of the walk, its own among them.
+    pub(super) fn of_several(
+        trees: usize,
+        root: OwnedFd,
+        path: PathBuf,
+        crew: Crew,
+        progress: &'a dyn Progress,
+    ) -> Self {
         let cores = || std::thread::available_parallelism().map_or(1, |n| n.get().min(8));
-        let spare = entries::descriptor_limit().saturating_sub(OTHERS).max(2 * IN_HAND);
+        let spare = (entries::descriptor_limit().saturating_sub(OTHERS) / trees).max(2 * IN_HAND);
         let threads = if crew.threads == 0 { cores() } else { crew.threads }.clamp(1, spare / (2 * IN_HAND));
+        let kept = (spare - threads * IN_HAND).min(128);
         Walk {
-            handles: Handles::new(root, (spare - threads * IN_HAND).min(128)),
+            handles: Handles::new(root, kept),
+            kept,
             path,
             threads,
             share: crew.share,
@@ -131,15 +146,9 @@ impl<'a, V: Visit + ?Sized> Walk<'a, V> {
 
     /// The node of the directory that the walk begins in.
     pub(super) fn root(&self, identity: Identity, data: V::Data) -> Arc<Node<V::Data>> {
-        Arc::new(Node {
-            parent: None,
-            name: Box::default(),
-            serial: 0,
-            identity: OnceLock::from(identity),
-            next: AtomicI64::new(0),
-            pending: AtomicUsize::new(1),
-            data,
-        })
+        let root = Node::new(None, c"", 0, data);
+        let _ = root.identity.set(identity);
+        Arc::new(root)
     }
 
     /// A directory met in `parent`. The caller has counted it in the parent's `pending`.
@@ -150,15 +159,7 @@ impl<'a, V: Visit + ?Sized> Walk<'a, V> {
         data: V::Data,
     ) -> Arc<Node<V::Data>> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Node {
-            parent: Some(Arc::clone(parent)),
-            name: name.into(),
-            serial: self.serial.fetch_add(1, Ordering::Relaxed),
-            identity: OnceLock::new(),
-            next: AtomicI64::new(0),
-            pending: AtomicUsize::new(1),
-            data,
-        })
+        Arc::new(Node::new(Some(parent), name, self.serial.fetch_add(1, Ordering::Relaxed), data))
     }
 
     /// The path of a directory, for messages.
@@ -177,6 +178,11 @@ impl<'a, V: Visit + ?Sized> Walk<'a, V> {
             self.pool.stop();
         }
         self.pool.is_stopped()
+    }
+
+    /// Ends the work at once.
+    pub(super) fn stop(&self) {
+        self.pool.stop();
     }
 
     /// Walks from `first` on. True when all was dealt with, false when it was stopped.
