@@ -229,3 +229,82 @@ fn a_handle_that_is_opened_again_is_on_the_same_directory_or_none() {
     up.ascend(&child, &a);
     assert!(up.kept(&a).is_none());
 }
+
+#[test]
+fn a_copy_holds_nothing_from_beside_the_tree() {
+    let lab = Lab::memory();
+    lab.make(["outside/sub/secret"]);
+    for n in 0..300 {
+        fs::write(lab.path(&format!("outside/file{n}")), "secret").unwrap();
+    }
+    fs::create_dir(lab.path("outside/closed")).unwrap();
+    symlink(lab.path("outside/file1"), lab.path("to-file")).unwrap();
+    let end = Instant::now() + Duration::from_secs(4);
+    for swapped in ["d", "d/sub", "d/file7"].iter().cycle() {
+        if Instant::now() > end {
+            break;
+        }
+        lab.fill("tree/d", 300);
+        lab.fill("tree/d/sub", 300);
+        let outside = if *swapped == "d/file7" { "outside/file1" } else { "outside" };
+        symlink(lab.path(outside), lab.path("tree/link")).unwrap();
+        while_exchanging(&lab, swapped, "link", || {
+            for _ in 0..10 {
+                lab.copy("copy").unwrap();
+                // The tenant's link may be there, as a link.
+                for entry in walkdir::WalkDir::new(lab.path("copy")).into_iter().map(Result::unwrap) {
+                    let length = entry.metadata().unwrap().len();
+                    assert!(!entry.file_type().is_file() || length == 0, "{entry:?}");
+                }
+                assert!(!lab.exists("copy/d/closed") || lab.path("copy/d").is_symlink());
+            }
+        });
+        lab.remove("tree").unwrap();
+        lab.remove("copy").unwrap();
+        assert_eq!(lab.count("outside"), 302);
+    }
+}
+
+#[test]
+fn a_copy_wakes_no_device_and_waits_for_no_fifo() {
+    let lab = Lab::memory();
+    let end = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < end {
+        lab.make(["tree/d/file", "tree/file"]);
+        run("mkfifo", [lab.path("tree/fifo")]);
+        while_exchanging(&lab, "file", "fifo", || (0..30).for_each(|_| drop(lab.copy("copy").unwrap())));
+        while_exchanging(&lab, "d", "fifo", || (0..30).for_each(|_| drop(lab.copy("copy").unwrap())));
+        lab.remove("tree").unwrap();
+    }
+}
+
+#[test]
+fn what_vanishes_while_it_is_copied_is_counted() {
+    let lab = Lab::memory();
+    for n in 0..50 {
+        lab.fill(&format!("tree/{n}/sub"), 100);
+    }
+    let moves = Once::new(|| {
+        drop(run("rm", ["-rf".as_ref(), lab.path("tree/0").as_os_str(), lab.path("tree/49").as_os_str()]))
+    });
+    let copied = lab.copy_watched("copy", &moves).unwrap();
+    assert!(copied.vanished > 0 && copied.files >= 4800, "{copied:?}");
+}
+
+#[test]
+fn a_file_that_grows_for_ever_is_copied_as_it_was_found() {
+    let lab = Lab::memory();
+    lab.make(["tree/"]);
+    let path = lab.path("tree/log");
+    fs::write(&path, vec![1; 20 << 20]).unwrap();
+    let grow = || {
+        use std::io::Write;
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(&[2; 100_000]).unwrap();
+        std::thread::sleep(Duration::from_micros(200));
+    };
+    let copied = against(grow, || lab.copy("copy").unwrap());
+    let text = "was changed while it was copied".to_owned();
+    assert_eq!((copied.files, copied.notes), (1, vec![("log".into(), text)]));
+    let bytes = fs::read(lab.path("copy/log")).unwrap();
+    assert!(bytes.len() as u64 == copied.bytes && bytes[..20 << 20].iter().all(|byte| *byte == 1));
+}

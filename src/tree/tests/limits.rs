@@ -73,6 +73,54 @@ fn a_tree_deeper_than_any_path_needs_few_descriptors() {
 }
 
 #[test]
+fn a_deep_tree_is_copied_with_few_descriptors() {
+    if again("a_deep_tree_is_copied_with_few_descriptors", "ulimit -n 32") {
+        return;
+    }
+    for (filesystem, levels) in [("ext4", 10_000), ("btrfs", 1000)] {
+        let mut lab = Lab::image(filesystem);
+        // Each has inodes for one such tree.
+        lab.second(filesystem, "other", 512 << 20);
+        lab.make(["tree/"]);
+        chain(&Dir::open(&lab.path("tree")).unwrap(), levels);
+        let seen = Descriptors(AtomicUsize::new(0));
+        let copied = lab.copy_watched("other/copy", &seen).unwrap();
+        assert_eq!((copied.files, copied.directories), (levels, 2 * levels + 1), "{filesystem}");
+        let measured = lab.measure("other/copy");
+        assert_eq!((measured.files, measured.directories), (levels, 2 * levels + 1), "{filesystem}");
+        // Again, with nearly all of it there, and a deep tree in the place of a file.
+        lab.remove("tree/d").unwrap();
+        fs::write(lab.path("tree/d"), "").unwrap();
+        assert_eq!(lab.copy("other/copy").unwrap().files, 1, "{filesystem}");
+        assert_eq!(lab.measure("other/copy").files, 2, "{filesystem}");
+        let seen = seen.0.into_inner();
+        assert!(seen > 10 && seen < 32, "{seen} descriptors");
+    }
+}
+
+#[test]
+fn the_memory_of_a_copy_does_not_grow_with_the_tree() {
+    if again("the_memory_of_a_copy_does_not_grow_with_the_tree", "true") {
+        return;
+    }
+    let lab = Lab::memory();
+    fs::create_dir_all(lab.path("tree/flat")).unwrap();
+    for n in 0..60_000 {
+        fs::File::create(lab.path("tree/flat").join(format!("file{n}"))).unwrap();
+        fs::create_dir(lab.path("tree").join(format!("dir{n}"))).unwrap();
+    }
+    for n in 0..20_000 {
+        let file = lab.path("tree/flat").join(format!("file{n}"));
+        fs::hard_link(&file, lab.path("tree").join(format!("dir{n}/link"))).unwrap();
+    }
+    let before = peak();
+    assert_eq!(lab.copy("copy").unwrap().files, 60_000);
+    let grown = peak() - before;
+    // A buffer of 1 MiB a thread, and 150 bytes a directory and a linked file at most.
+    assert!(grown < 18 * 1024, "{grown} KiB");
+}
+
+#[test]
 fn a_process_that_is_out_of_descriptors_waits_for_one() {
     if again("a_process_that_is_out_of_descriptors_waits_for_one", "ulimit -n 64") {
         return;

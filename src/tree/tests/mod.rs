@@ -1,9 +1,11 @@
 //! Trees on real filesystems, changed by others meanwhile.
 
+mod copying;
 mod hostile;
 mod limits;
 mod measuring;
 mod removing;
+mod resuming;
 
 use std::ffi::OsStr;
 use std::fs;

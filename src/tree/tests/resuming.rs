@@ -1,0 +1,153 @@
+//! Copying again: after an end before the time, and when something changed in between.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::{Duration, Instant};
+
+use super::copying::assert_equal;
+use super::*;
+
+/// Stops after so many questions whether to stop.
+struct StopAt(u64, AtomicU64);
+
+impl Progress for StopAt {
+    fn add(&self, _entries: u64, _bytes: u64) {}
+    fn stopped(&self) -> bool {
+        self.1.fetch_add(1, Ordering::Relaxed) >= self.0
+    }
+}
+
+fn make(lab: &Lab) {
+    for n in 0..12 {
+        lab.make([format!("tree/{n}/sub/file").as_str(), format!("tree/{n}/deep/er/file{n}").as_str()]);
+        fs::hard_link(lab.path(&format!("tree/{n}/sub/file")), lab.path(&format!("tree/linked{n}"))).unwrap();
+        symlink("somewhere", lab.path(&format!("tree/{n}/link"))).unwrap();
+        fs::write(lab.path(&format!("tree/{n}/long")), vec![n; 3 << 20]).unwrap();
+        chown(lab.path(&format!("tree/{n}")), Some(n.into()), Some(7)).unwrap();
+    }
+    run("mkfifo", [lab.path("tree/fifo")]);
+}
+
+#[test]
+fn a_copy_goes_on_wherever_it_was_ended() {
+    let lab = Lab::memory();
+    make(&lab);
+    let whole = walkdir::WalkDir::new(lab.path("tree")).into_iter().count();
+    let (mut at, mut ends) = (0, 0);
+    loop {
+        let to = format!("copy{at}");
+        let watched = lab.copy_watched(&to, &StopAt(at, AtomicU64::new(0)));
+        let finished = match watched {
+            Ok(_) => true,
+            Err(Error::Interrupted) => false,
+            Err(e) => panic!("{e}"),
+        };
+        let second = lab.copy(&to).unwrap();
+        assert_equal(&lab.path(&to), &lab.path("tree"), false, &format!("ended after {at}"));
+        let made = second.files + second.names + second.symlinks + second.others + second.directories;
+        assert_eq!(made + second.kept, whole as u64, "ended after {at}");
+        lab.remove(&to).unwrap();
+        if finished {
+            // Only the copied directory itself is made in any case.
+            assert_eq!((made, second.bytes), (1, 0));
+            break;
+        }
+        ends += 1;
+        at += 1 + at / 8;
+    }
+    assert!(ends > 20, "{ends}");
+}
+
+#[test]
+fn names_of_one_file_are_joined_again() {
+    let lab = Lab::memory();
+    lab.make(["tree/a", "tree/d/"]);
+    fs::hard_link(lab.path("tree/a"), lab.path("tree/d/b")).unwrap();
+    lab.copy("copy").unwrap();
+    fs::remove_file(lab.path("copy/d/b")).unwrap();
+    run("cp", ["-a".as_ref(), lab.path("copy/a").as_os_str(), lab.path("copy/d/b").as_os_str()]);
+    lab.copy("copy").unwrap();
+    assert_equal(&lab.path("copy"), &lab.path("tree"), false, "");
+    // And what is one file in the copy alone gets two.
+    fs::remove_file(lab.path("tree/d/b")).unwrap();
+    run("cp", ["-a".as_ref(), lab.path("tree/a").as_os_str(), lab.path("tree/d/b").as_os_str()]);
+    lab.copy("copy").unwrap();
+    assert_equal(&lab.path("copy"), &lab.path("tree"), false, "");
+}
+
+#[test]
+fn what_differs_is_replaced_and_what_is_gone_is_removed() {
+    let lab = Lab::memory();
+    make(&lab);
+    lab.copy("copy").unwrap();
+    let (tree, copied) = (|p: &str| lab.path("tree").join(p), |p: &str| lab.path("copy").join(p));
+    // In the source: other content of the same length, other kinds, another mode, owner and link; something is gone.
+    fs::write(tree("0/sub/file"), "other").unwrap();
+    fs::write(tree("1/long"), vec![9; 3 << 20]).unwrap();
+    fs::remove_file(tree("2/long")).unwrap();
+    fs::create_dir(tree("2/long")).unwrap();
+    lab.make(["tree/2/long/file"]);
+    run("rm", ["-r".as_ref(), tree("3/sub").as_os_str(), tree("8").as_os_str()]);
+    fs::write(tree("3/sub"), "a file").unwrap();
+    fs::set_permissions(tree("4/long"), fs::Permissions::from_mode(0o4711)).unwrap();
+    chown(tree("5/long"), Some(77), None).unwrap();
+    fs::remove_file(tree("6/link")).unwrap();
+    symlink("elsewhere", tree("6/link")).unwrap();
+    fs::remove_file(tree("7/link")).unwrap();
+    fs::remove_file(tree("fifo")).unwrap();
+    symlink("0", tree("fifo")).unwrap();
+    run(
+        "setfattr",
+        ["-n", "trusted.x", "-v", "1"].map(OsStr::new).into_iter().chain([tree("9/long").as_os_str()]),
+    );
+    // In the copy: half a file, strange things, a trap.
+    fs::OpenOptions::new().write(true).open(copied("10/long")).unwrap().set_len(1 << 20).unwrap();
+    run(
+        "setfattr",
+        ["-n", "trusted.y", "-v", "1"].map(OsStr::new).into_iter().chain([copied("10").as_os_str()]),
+    );
+    lab.make(["copy/strange/deep/er/file", "copy/11/strange", "outside/kept"]);
+    fs::remove_file(copied("11/long")).unwrap();
+    symlink(lab.path("outside"), copied("11/long")).unwrap();
+    fs::rename(copied("11/deep"), lab.path("deep")).unwrap();
+    symlink(lab.path("outside"), copied("11/deep")).unwrap();
+    let before = copied("4/long").metadata().unwrap().ino();
+    let second = lab.copy("copy").unwrap();
+    assert_equal(&lab.path("copy"), &lab.path("tree"), false, "");
+    assert_eq!(lab.count("outside"), 1);
+    // What changed beside the content is not copied again.
+    assert_eq!(copied("4/long").metadata().unwrap().ino(), before);
+    assert!(second.bytes < 10 << 20, "{}", second.bytes);
+}
+
+#[test]
+fn it_stops_within_a_second_in_the_middle_of_a_file() {
+    struct Stop(Instant, AtomicBool);
+    impl Progress for Stop {
+        fn add(&self, _entries: u64, bytes: u64) {
+            assert!(bytes < 16 << 20);
+        }
+        fn stopped(&self) -> bool {
+            let stopped = self.0.elapsed() > Duration::from_millis(100);
+            self.1.fetch_or(stopped, Ordering::Relaxed);
+            stopped
+        }
+    }
+    let lab = Lab::image("ext4");
+    lab.make(["tree/"]);
+    // Its holes are too short to be skipped.
+    let long = fs::File::create(lab.path("tree/long")).unwrap();
+    nix::fcntl::fallocate(&long, nix::fcntl::FallocateFlags::empty(), 0, 200 << 20).unwrap();
+    for at in 0..200 {
+        std::os::unix::fs::FileExt::write_all_at(&long, &[1; 1 << 20], at << 20).unwrap();
+    }
+    let watch = Stop(Instant::now(), AtomicBool::new(false));
+    let result = lab.copy_watched("copy", &watch);
+    let elapsed = watch.0.elapsed();
+    match result {
+        // A fast machine is done before.
+        Ok(_) => assert!(!watch.1.into_inner()),
+        Err(error) => assert!(matches!(error, Error::Interrupted), "{error}"),
+    }
+    assert!(elapsed < Duration::from_millis(1100), "{elapsed:?}");
+}
