@@ -1,4 +1,4 @@
-//! Shows every regular file and directory of a tree by an open handle.
+//! Shows every entry of a tree: regular files and directories by an open handle.
 
 use std::ffi::{CStr, OsStr};
 use std::io;
@@ -13,16 +13,32 @@ use crate::host::dir::Dir;
 use crate::host::entries::{self, Entry, Hint, Kind, Status};
 use crate::host::{self, Error, project};
 
-/// What is done with each: its path below the tree, an open handle, and whether it is a directory.
-pub type Look<'a> = &'a (dyn Fn(&dyn Fn() -> PathBuf, BorrowedFd<'_>, bool) + Sync);
+/// An entry of the tree.
+#[derive(Clone, Copy)]
+pub enum Found<'a> {
+    /// A directory.
+    Directory(BorrowedFd<'a>),
+    /// A regular file.
+    File(BorrowedFd<'a>),
+    /// A link or special file, which cannot be opened.
+    Other {
+        /// The directory that holds it.
+        dir: BorrowedFd<'a>,
+        /// Its name there.
+        name: &'a CStr,
+    },
+}
 
-/// Looks at `dir` and at every directory and regular file below it, on the same mount; links and special files are
-/// passed over, and so is what goes away meanwhile. Fails when `dir` cannot be opened, or with `Error::Interrupted`.
+/// What is done with each: its path below the tree, and what it is.
+pub type Look<'a> = &'a (dyn Fn(&dyn Fn() -> PathBuf, Found<'_>) + Sync);
+
+/// Looks at `dir` and at every entry below it, on the same mount; what goes away meanwhile is passed over. Fails when
+/// `dir` cannot be opened, or with `Error::Interrupted`.
 pub fn each(dir: &Dir, look: Look<'_>, progress: &dyn Progress) -> host::Result<()> {
     let failed = |e| Error::path("read", dir.path(), e);
     let root = entries::reopen(dir).map_err(failed)?;
     let status = entries::status(&root, c"").map_err(failed)?;
-    look(&|| PathBuf::new(), root.as_fd(), true);
+    look(&|| PathBuf::new(), Found::Directory(root.as_fd()));
     let walk = Walk::new(root, dir.path().to_owned(), Crew { threads: 0, share: true }, progress);
     match walk.run(&Looker { look }, walk.root(status.identity, ())) {
         true => Ok(()),
@@ -42,7 +58,7 @@ impl Visit for Looker<'_> {
 
     fn enter(&self, _: &Walk<'_, Self>, _: &mut (), handle: &OwnedFd, at: At<'_, Self>, _: &Status) -> bool {
         if at.node.parent.is_some() {
-            (self.look)(&|| at.node.below(), handle.as_fd(), true);
+            (self.look)(&|| at.node.below(), Found::Directory(handle.as_fd()));
         }
         true
     }
@@ -59,15 +75,17 @@ impl Visit for Looker<'_> {
         dir: &OwnedFd,
         entry: &Entry<'_>,
     ) -> bool {
+        let path = || node.below().join(Path::new(OsStr::from_bytes(entry.name.to_bytes())));
         match (entry.hint, entries::status(dir, entry.name)) {
             (Hint::Directory, _) => return true,
             (_, Ok(status)) if status.kind == Kind::Directory => return true,
-            (_, Ok(status)) if status.kind == Kind::File => {}
-            _ => return false,
-        }
-        if let Ok(file) = project::open_file(dir, entry.name) {
-            let path = || node.below().join(Path::new(OsStr::from_bytes(entry.name.to_bytes())));
-            (self.look)(&path, file.as_fd(), false);
+            (_, Ok(status)) if status.kind == Kind::File => {
+                if let Ok(file) = project::open_file(dir, entry.name) {
+                    (self.look)(&path, Found::File(file.as_fd()));
+                }
+            }
+            (_, Ok(_)) => (self.look)(&path, Found::Other { dir: dir.as_fd(), name: entry.name }),
+            (_, Err(_)) => {}
         }
         false
     }

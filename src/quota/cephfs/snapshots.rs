@@ -1,7 +1,6 @@
 //! Snapshots that tenants made: entries of the hidden directory `.snap`.
 
 use std::ffi::OsString;
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -11,7 +10,7 @@ use crate::domain::error::Result;
 use crate::host;
 use crate::host::dir::Dir;
 use crate::tree::Progress;
-use crate::tree::each::each;
+use crate::tree::each::{Found, each};
 
 const SNAP: &str = ".snap";
 /// Snapshots of a directory above are shown with this in front of their names; they are not this directory's.
@@ -28,8 +27,9 @@ pub(super) fn of(dir: &Dir) -> host::Result<Vec<OsString>> {
 /// Removes all snapshots at and below `top`.
 pub(super) fn remove(top: &Dir, progress: &dyn Progress) -> Result<()> {
     let failed = Mutex::new(None);
-    let look = |path: &dyn Fn() -> PathBuf, file: BorrowedFd<'_>, is_dir: bool| {
-        let Some(dir) = is_dir.then(|| handle(file, top.join(path()))).flatten() else { return };
+    let look = |path: &dyn Fn() -> PathBuf, entry: Found<'_>| {
+        let Found::Directory(file) = entry else { return };
+        let Some(dir) = handle(file, top.join(path())) else { return };
         if let (Err(error), Ok(mut failed)) = (remove_of(&dir), failed.lock()) {
             failed.get_or_insert(error);
         }

@@ -14,7 +14,7 @@ use crate::host::project::{Project, open_file, project, set_project};
 use crate::quota::audit::OWN_IDS;
 use crate::quota::{Escape, EscapeKind, ScopeAt};
 use crate::tree::Silent;
-use crate::tree::each::each;
+use crate::tree::each::{Found, each};
 
 /// So many findings of one scope are enough to see what is wrong with it.
 const MOST: usize = 10_000;
@@ -58,7 +58,12 @@ pub(super) fn audit(
 fn of_scope(dir: &Dir, id: u32, scope: usize) -> Result<Vec<Escape>> {
     let found = Mutex::new(Vec::new());
     let wanted = Project { id, inherited: true };
-    let look = |path: &dyn Fn() -> PathBuf, file: std::os::fd::BorrowedFd<'_>, is_dir: bool| {
+    let look = |path: &dyn Fn() -> PathBuf, entry: Found<'_>| {
+        let (file, is_dir) = match entry {
+            Found::Directory(dir) => (dir, true),
+            Found::File(file) => (file, false),
+            Found::Other { .. } => return,
+        };
         let Ok(now) = project(file) else { return };
         let (kind, message) = match is_dir {
             _ if now.id != wanted.id => {
