@@ -54,13 +54,18 @@ const READ: u64 = 2;
 const BOTH: u64 = 3;
 
 /// `ioctl` with an argument of exactly the type that the request number was made for.
-#[allow(unsafe_code)]
 fn ioctl<T>(dir: &impl AsFd, direction: u64, number: u64, arg: &mut T) -> nix::Result<()> {
+    ioctl_value(dir, direction, number, arg).map(drop)
+}
+
+/// The same; what it returns.
+#[allow(unsafe_code)]
+fn ioctl_value<T>(dir: &impl AsFd, direction: u64, number: u64, arg: &mut T) -> nix::Result<i32> {
     let request = request(direction, number, size_of::<T>());
     // SAFETY: the size of T is part of the request, so the kernel reads and writes no more than `arg`; pointers
     // inside T (one, in `VolumeArgs2`) are kept alive by the caller for the whole call.
     let done = unsafe { libc::ioctl(dir.as_fd().as_raw_fd(), request as _, std::ptr::from_mut(arg)) };
-    Errno::result(done).map(drop)
+    Errno::result(done)
 }
 
 /// True when the directory is on btrfs.
@@ -123,6 +128,26 @@ pub fn qgroup_destroy(dir: &Dir, id: u64) -> Result<Destroyed> {
         Ok(()) | Err(Errno::ENOENT | Errno::ENOTCONN) => Ok(Destroyed::Gone),
         Err(Errno::EBUSY) => Ok(Destroyed::Busy),
         Err(e) => Err(Error::path("destroy a qgroup on", dir.path(), e)),
+    }
+}
+
+/// Makes one qgroup a member of another, or ends that; what it holds is charged there from then on, or no longer. As it
+/// is already is fine. True where full qgroups have to be counted again.
+pub fn qgroup_assign(dir: &Dir, member: u64, of: u64, assigned: bool) -> Result<bool> {
+    let mut args = [u64::from(assigned), member, of];
+    match ioctl_value(dir, WRITE, 41, &mut args) {
+        Ok(value) => Ok(value > 0),
+        Err(Errno::EEXIST) if assigned => Ok(false),
+        Err(Errno::ENOENT) if !assigned => Ok(false),
+        Err(e) => Err(Error::path("move a qgroup on", dir.path(), e)),
+    }
+}
+
+/// Begins to count full qgroups again; it goes on in the background. One that is running is fine.
+pub fn rescan_start(dir: &Dir) -> Result<()> {
+    match ioctl(dir, WRITE, 44, &mut [0u64; 8]) {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(()),
+        Err(e) => Err(Error::path("count the qgroups again on", dir.path(), e)),
     }
 }
 

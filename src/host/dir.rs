@@ -234,6 +234,11 @@ impl Dir {
         Ok(self.names()?.is_empty())
     }
 
+    /// Makes all of the filesystem that holds the directory durable.
+    pub fn sync_filesystem(&self) -> Result<()> {
+        nix::unistd::syncfs(&self.fd).map_err(|e| Error::path("sync the filesystem of", &self.path, e))
+    }
+
     /// Makes the directory's entries durable.
     pub fn sync(&self) -> Result<()> {
         nix::unistd::fsync(&self.fd).map_err(|e| Error::path("sync", &self.path, e))

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::step::{Effects, Step};
 use crate::domain::error::{Error, Result};
-use crate::domain::record::{Scope, VFolder};
+use crate::domain::record::{Scope, Status, VFolder};
 use crate::host::dir::{Dir, create_file};
 use crate::host::files;
 use crate::host::lock::FileLock;
@@ -75,6 +75,9 @@ impl Intent {
         steps: &[Step],
         after: &[Step],
     ) -> Result<Intent> {
+        if let Some(folder) = long_work_on {
+            forget_long_work(root, folder)?;
+        }
         let record = Record {
             command: command.to_owned(),
             host: process::hostname(),
@@ -124,31 +127,32 @@ impl Intent {
     }
 }
 
-/// Whether somebody works on a folder.
-pub enum LongWork {
-    /// Nobody does, and nothing was left.
-    None,
-    /// Somebody does.
-    Running(Box<Record>),
+/// The long work that somebody does on a folder; looks only.
+pub fn long_work_on(root: &Root, folder: Uuid) -> Result<Option<Box<Record>>> {
+    let is_it = |found| match found {
+        Found::Running(record) if record.long_work_on == Some(folder) => Some(record),
+        _ => None,
+    };
+    Ok(abandoned_or_running(root)?.into_iter().find_map(is_it))
 }
 
-/// Looks for long work on a folder, and takes away what dead workers left of it.
-pub fn long_work_on(root: &Root, folder: Uuid) -> Result<LongWork> {
+/// Takes away what dead workers left of work on a folder.
+fn forget_long_work(root: &Root, folder: Uuid) -> Result<()> {
     for found in abandoned_or_running(root)? {
-        match found {
-            Found::Running(record) if record.long_work_on == Some(folder) => {
-                return Ok(LongWork::Running(record));
-            }
-            Found::Abandoned(intent) if intent.record.long_work_on == Some(folder) => intent.end()?,
-            _ => {}
+        if let Found::Abandoned(intent) = found
+            && intent.record.long_work_on == Some(folder)
+        {
+            intent.end()?;
         }
     }
-    Ok(LongWork::None)
+    Ok(())
 }
 
 enum Found {
     Abandoned(Box<Intent>),
     Running(Box<Record>),
+    /// It was never whole, so no step of it was begun.
+    Torn(Dir, String),
     Unreadable(std::path::PathBuf),
 }
 
@@ -171,10 +175,7 @@ fn abandoned_or_running(root: &Root) -> Result<Vec<Found>> {
                     lock,
                 })));
             }
-            // It was never whole, so no step of it was begun.
-            (Ok(_), Err(_)) if !text.ends_with(b"}\n") => {
-                folder.remove_file(&name)?;
-            }
+            (Ok(_), Err(_)) if !text.ends_with(b"}\n") => found.push(Found::Torn(folder.try_clone()?, name)),
             // Another version of vfadm wrote it, and knows what to do with it.
             (Ok(_), Err(_)) => found.push(Found::Unreadable(folder.join(&name))),
             (Err(_), Ok(record)) => found.push(Found::Running(Box::new(record))),
@@ -192,6 +193,10 @@ pub fn recover(locked: &mut Locked) -> Result<Vec<String>> {
         let mut intent = match found {
             Found::Abandoned(intent) => intent,
             Found::Running(_) => continue,
+            Found::Torn(folder, name) => {
+                folder.remove_file(&name)?;
+                continue;
+            }
             Found::Unreadable(path) => {
                 warnings.push(format!(
                     "{} was left by another version of vfadm, and only that can end it",
@@ -202,7 +207,7 @@ pub fn recover(locked: &mut Locked) -> Result<Vec<String>> {
         };
         if let Some(folder) = intent.record.long_work_on {
             // The work was done when its worker died: only the intent is left.
-            if locked.registry.find_text::<VFolder>(&folder.to_string()).is_empty() {
+            if !is_under_way(&locked.registry, folder)? {
                 intent.end()?;
             }
             continue;
@@ -220,11 +225,25 @@ pub fn recover(locked: &mut Locked) -> Result<Vec<String>> {
     Ok(warnings)
 }
 
+fn is_under_way(registry: &Registry, folder: Uuid) -> Result<bool> {
+    for key in registry.find_text::<VFolder>(&folder.to_string()) {
+        let record: VFolder = registry.require(&key)?;
+        if record.id == folder && matches!(record.status, Status::Purging | Status::Copying) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// A command that made or moved a folder of a full scope may have left its limit raised. What cannot be put right here
 /// is found by a check.
 fn restore_limits(registry: &Registry, steps: &[Step]) {
-    for step in steps {
-        let (Step::MakeFolder { scope, .. } | Step::MoveFolder { scope, .. }) = step else { continue };
+    let scopes = steps.iter().flat_map(|step| match step {
+        Step::MakeFolder { scope, .. } | Step::MoveFolder { scope, .. } => vec![scope],
+        Step::HandOver { from, to, .. } => vec![from, to],
+        _ => Vec::new(),
+    });
+    for scope in scopes {
         if let Ok(Some(record)) = registry.get::<Scope>(&scope.name())
             && record.present
             && scope.open().is_ok()

@@ -139,6 +139,24 @@ pub enum Step {
         /// to this one.
         to: PathBuf,
     },
+    /// Moves a folder, with its charge, to another scope of the volume.
+    HandOver {
+        /// From this scope,
+        from: ScopePlace,
+        /// where it has this path,
+        at: PathBuf,
+        /// to this scope,
+        to: ScopePlace,
+        /// where it gets this one.
+        place: PathBuf,
+    },
+    /// Removes the directories above a folder's place where they are empty.
+    Prune {
+        /// In which scope.
+        scope: ScopePlace,
+        /// The path of the place below the scope.
+        place: PathBuf,
+    },
     /// Removes an empty scope and its kernel objects.
     RemoveScope {
         /// Which.
@@ -227,6 +245,15 @@ impl Step {
             Step::MoveFolder { scope, from, to } => {
                 format!("move {} to {}", scope.path().join(from).display(), to.display())
             }
+            Step::HandOver { from, at, to, place } => format!(
+                "move {} to {}, charged to {}",
+                from.path().join(at).display(),
+                to.path().join(place).display(),
+                to.owner
+            ),
+            Step::Prune { scope, place } => {
+                format!("remove the empty directories above {}", scope.path().join(place).display())
+            }
             Step::RemoveScope { scope, .. } => {
                 format!("remove the empty quota scope of {} at {}", scope.owner, scope.path().display())
             }
@@ -266,6 +293,8 @@ impl Step {
                 folder::make_folder(scope, path, (*uid, *gid), *mode)
             }
             Step::MoveFolder { scope, from, to } => folder::move_folder(scope, from, to),
+            Step::HandOver { from, at, to, place } => folder::hand_over((from, at), (to, place)),
+            Step::Prune { scope, place } => folder::prune(scope, place),
             Step::RemoveScope { scope, .. } => folder::remove_scope(scope, effects),
             Step::Drain { volume, ids } => folder::drain(volume, ids, effects),
             Step::WriteSidecar { volume, scope, name, text } => sidecar::write(volume, scope, name, text),
@@ -303,11 +332,14 @@ impl Step {
             }
             Step::MakeFolder { scope, path, .. } => folder::unmake_folder(scope, path),
             Step::MoveFolder { scope, from, to } => folder::move_folder(scope, to, from),
+            Step::HandOver { from, at, to, place } => folder::hand_back((from, at), (to, place)),
             Step::RemoveScope { scope, limit } => {
                 scope.volume.open()?;
                 scope.volume.driver().prepare_scope(&scope.at())?;
                 quota::ensure_limit(&*scope.volume.driver(), &scope.at(), *limit).map(|_| ())
             }
+            // They are made again by who needs them.
+            Step::Prune { .. } => Ok(()),
             // Sidecars follow the registry, which did not change.
             Step::WriteSidecar { .. } | Step::RemoveSidecar { .. } => Ok(()),
         }

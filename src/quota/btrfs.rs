@@ -12,6 +12,7 @@
 //!   inside of a folder's subvolume cannot be changed by root either ([`room`]).
 
 mod audit;
+mod handover;
 mod mode;
 mod room;
 pub(super) mod subvolume;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use nix::libc;
 
-use super::{Capacity, Escape, QuotaDriver, Readiness, Reading, Removal, ScopeAt, plain};
+use super::{Capacity, Escape, Handover, PlaceIn, QuotaDriver, Readiness, Reading, Removal, ScopeAt, plain};
 use crate::domain::error::{Error, Result};
 use crate::domain::quota::{DriverKind, Enforcement, Folders};
 use crate::host::btrfs::qgroups::{Qgroups, number};
@@ -249,6 +250,24 @@ impl QuotaDriver for Btrfs {
             plain::remove_folder(parent, name, &nested, progress)?;
         }
         Ok(sweep(&volume, charged.qgroup)?)
+    }
+
+    fn handover(&self, folders: Folders) -> Handover {
+        match folders {
+            Folders::Subvolume => Handover::AtOnce,
+            _ => Handover::Copied,
+        }
+    }
+
+    fn hand_over(&self, from: PlaceIn<'_>, to: PlaceIn<'_>) -> Result<()> {
+        handover::hand_over(from, to)
+    }
+
+    fn charge_of(&self, scope: &ScopeAt<'_>, folder: &Dir) -> Result<Option<u64>> {
+        match scope.folders {
+            Folders::Subvolume => handover::charge_of(folder),
+            _ => Ok(None),
+        }
     }
 
     fn audit(&self, volume: &Path, scopes: &[ScopeAt<'_>], found: &mut dyn FnMut(Escape)) -> Result<()> {

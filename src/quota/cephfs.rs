@@ -21,7 +21,7 @@ use std::sync::Mutex;
 use nix::libc;
 
 use super::plain;
-use super::{Escape, EscapeKind, QuotaDriver, Readiness, Reading, Removal, ScopeAt};
+use super::{Escape, EscapeKind, Handover, PlaceIn, QuotaDriver, Readiness, Reading, Removal, ScopeAt};
 use crate::domain::error::{Error, Result};
 use crate::domain::quota::{DriverKind, Enforcement, Folders};
 use crate::domain::size;
@@ -29,8 +29,9 @@ use crate::host::dir::Dir;
 use crate::host::process::{mount_of, own_mounts};
 use crate::host::program::{self, Program};
 use crate::host::{Error as HostError, xattr};
+use crate::tree::each::{Found, each};
 use crate::tree::remove::{RemoveOptions, remove};
-use crate::tree::{Progress, Silent, each::each};
+use crate::tree::{Progress, Silent};
 
 /// The driver of CephFS, by the kernel's client or by ceph-fuse.
 pub struct Cephfs;
@@ -157,6 +158,31 @@ impl QuotaDriver for Cephfs {
         }
     }
 
+    fn handover(&self, _folders: Folders) -> Handover {
+        Handover::AtOnce
+    }
+
+    /// Clients refuse a rename from below one limit to below another (`EXDEV`): both are lifted for the one call.
+    fn hand_over(&self, from: PlaceIn<'_>, to: PlaceIn<'_>) -> Result<()> {
+        match plain::move_once(from, to) {
+            Err(e) if e.errno() == Some(libc::EXDEV) => {}
+            other => return Ok(other.map(drop)?),
+        }
+        let limits =
+            [from.scope, to.scope].map(|scope| self.read_one(scope).map(|reading| (scope, reading.limit)));
+        let limits = limits.into_iter().collect::<Result<Vec<_>>>()?;
+        let limited = || limits.iter().filter(|(_, limit)| limit.is_some());
+        let lifted = limited().try_for_each(|(scope, _)| self.set_limit(scope, None));
+        let moved = lifted.and_then(|()| Ok(plain::move_once(from, to)?));
+        let restored: Vec<_> = limited().map(|(scope, limit)| self.set_limit(scope, *limit)).collect();
+        moved?;
+        restored.into_iter().collect()
+    }
+
+    fn charge_of(&self, _scope: &ScopeAt<'_>, folder: &Dir) -> Result<Option<u64>> {
+        Ok(reading(folder)?.used)
+    }
+
     fn audit(&self, volume: &Path, scopes: &[ScopeAt<'_>], found: &mut dyn FnMut(Escape)) -> Result<()> {
         let volume = plain::open_volume(volume)?;
         for (place, scope) in scopes.iter().enumerate() {
@@ -170,8 +196,9 @@ impl QuotaDriver for Cephfs {
 /// scope's does.
 fn of_scope(top: &Dir, scope: usize) -> Result<Vec<Escape>> {
     let found = Mutex::new(Vec::new());
-    let look = |path: &dyn Fn() -> PathBuf, file: BorrowedFd<'_>, is_dir: bool| {
-        let Some(dir) = is_dir.then(|| handle(file, top.join(path()))).flatten() else { return };
+    let look = |path: &dyn Fn() -> PathBuf, entry: Found<'_>| {
+        let Found::Directory(file) = entry else { return };
+        let Some(dir) = handle(file, top.join(path())) else { return };
         let note = |kind, message| {
             let path = dir.path().to_owned();
             if let Ok(mut found) = found.lock() {

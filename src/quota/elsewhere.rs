@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::{Capacity, Escape, QuotaDriver, Readiness, Reading, Removal, ScopeAt, Work};
+use super::{Capacity, Escape, Handover, PlaceIn, QuotaDriver, Readiness, Reading, Removal, ScopeAt, Work};
 use crate::domain::error::{Error, Result};
 use crate::domain::quota::{DriverKind, Enforcement, Folders};
 use crate::host;
@@ -140,6 +140,18 @@ impl QuotaDriver for Elsewhere {
             Folders::Directory => Ok(from.0.rename(from.1, to.0, to.1)?),
             _ => Err(self.refusal()),
         }
+    }
+
+    fn handover(&self, folders: Folders) -> Handover {
+        self.driver.handover(folders)
+    }
+
+    fn recharge(&self, _to: &ScopeAt<'_>, _folder: &Dir, _progress: &dyn Progress) -> Result<()> {
+        Err(self.refusal())
+    }
+
+    fn hand_over(&self, _from: PlaceIn<'_>, _to: PlaceIn<'_>) -> Result<()> {
+        Err(self.refusal())
     }
 
     fn audit(&self, _volume: &Path, _scopes: &[ScopeAt<'_>], _found: &mut dyn FnMut(Escape)) -> Result<()> {

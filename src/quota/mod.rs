@@ -49,6 +49,17 @@ pub struct ScopeAt<'a> {
     pub folders: Folders,
 }
 
+/// An entry of a directory of vfadm's own in a scope.
+#[derive(Clone, Copy, Debug)]
+pub struct PlaceIn<'a> {
+    /// The scope.
+    pub scope: &'a ScopeAt<'a>,
+    /// The directory.
+    pub parent: &'a Dir,
+    /// The name in it.
+    pub name: &'a OsStr,
+}
+
 /// What the storage says of a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
@@ -86,6 +97,17 @@ pub enum Removal {
     Gone,
     /// The kernel still carries a charge; the object has to be removed later.
     Draining,
+}
+
+/// How a folder goes from one scope of a volume to another, and its charge with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handover {
+    /// By one short call, whatever its size.
+    AtOnce,
+    /// What is in it is charged anew ([`QuotaDriver::recharge`]), then it is moved.
+    Recharged,
+    /// It does not: it has to be copied and removed.
+    Copied,
 }
 
 /// What a command is going to do on a volume.
@@ -216,6 +238,28 @@ pub trait QuotaDriver: Send + Sync {
     /// Moves a folder, whatever its size and however full the scope is, from one directory of the scope to another.
     fn move_folder(&self, scope: &ScopeAt<'_>, from: (&Dir, &OsStr), to: (&Dir, &OsStr)) -> Result<()> {
         self.despite_limit(scope, &mut || from.0.rename(from.1, to.0, to.1))
+    }
+
+    /// How folders of this kind go to another scope of their volume.
+    fn handover(&self, _folders: Folders) -> Handover {
+        Handover::Copied
+    }
+
+    /// Charges a folder and all that is in it to another scope, for [`Handover::Recharged`]. Long work, that can be
+    /// interrupted and called again.
+    fn recharge(&self, _to: &ScopeAt<'_>, _folder: &Dir, _progress: &dyn Progress) -> Result<()> {
+        Ok(())
+    }
+
+    /// Moves a folder to another scope of the volume, entry and charge, where [`QuotaDriver::handover`] is not
+    /// [`Handover::Copied`]. One that is there already is fine.
+    fn hand_over(&self, from: PlaceIn<'_>, to: PlaceIn<'_>) -> Result<()> {
+        Ok(plain::move_once(from, to).map(drop)?)
+    }
+
+    /// The bytes that a folder is charged with, where the storage knows that without a walk.
+    fn charge_of(&self, _scope: &ScopeAt<'_>, _folder: &Dir) -> Result<Option<u64>> {
+        Ok(None)
     }
 
     /// Looks for what gets past the limits of these scopes, and for what the storage holds without one of them. Walks

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::{QuotaDriver, Readiness, Reading, Removal, ScopeAt, btrfs::subvolume, plain};
+use super::{Handover, QuotaDriver, Readiness, Reading, Removal, ScopeAt, btrfs::subvolume, plain};
 use crate::domain::error::{Error, Result};
 use crate::domain::quota::{DriverKind, Enforcement, Folders};
 use crate::host::dir::Dir;
@@ -46,12 +46,16 @@ impl QuotaDriver for NoLimits {
         let volume = scope.volume.display();
         Err(Error::storage(format!("the volume at {volume} cannot enforce a limit: its quota driver is 'none'"))
             .hint(
-                "use a volume on a filesystem with quotas, such as btrfs: vfadm volume add NAME PATH --quota btrfs",
+                "use a volume on storage with quotas: vfadm volume add NAME PATH --quota auto says what it can do",
             ))
     }
 
     fn read(&self, _volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<Result<Reading>>> {
         Ok(vec![Ok(Reading { used: None, limit: None }); scopes.len()])
+    }
+
+    fn handover(&self, _folders: Folders) -> Handover {
+        Handover::AtOnce
     }
 
     fn remove_folder(
@@ -80,6 +84,6 @@ mod tests {
         assert!(!ensure_limit(&NoLimits, &scope, None).unwrap());
         let error = ensure_limit(&NoLimits, &scope, Some(1)).unwrap_err();
         assert_eq!(error.code, Code::Storage);
-        assert!(error.hint.unwrap().contains("--quota btrfs"));
+        assert!(error.hint.unwrap().contains("--quota auto"));
     }
 }

@@ -7,6 +7,7 @@ use nix::libc;
 
 use crate::host::dir::Dir;
 use crate::host::{self, Error};
+use crate::quota::PlaceIn;
 use crate::tree::Progress;
 use crate::tree::remove::{RemoveOptions, RemoveSubvolume, remove};
 
@@ -75,6 +76,14 @@ pub(super) fn remove_folder(
     progress: &dyn Progress,
 ) -> host::Result<()> {
     remove(parent, name, &RemoveOptions { subvolume: Some(subvolume), threads: 0 }, progress).map(drop)
+}
+
+/// Moves a folder to another scope by a rename; false when it is there already.
+pub(super) fn move_once(from: PlaceIn<'_>, to: PlaceIn<'_>) -> host::Result<bool> {
+    if from.parent.stat(from.name)?.is_none() && to.parent.stat(to.name)?.is_some() {
+        return Ok(false);
+    }
+    from.parent.rename(from.name, to.parent, to.name).map(|()| true)
 }
 
 /// Opens a volume.

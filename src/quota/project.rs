@@ -14,6 +14,8 @@
 //! * The owner of a file can take it out of its project (`chattr -p`), unless it lives in a user namespace.
 
 mod audit;
+mod recharge;
+mod renew;
 mod report;
 mod room;
 mod tool;
@@ -23,7 +25,7 @@ use std::path::Path;
 
 use nix::libc;
 
-use super::{Capacity, Escape, QuotaDriver, Readiness, Reading, Removal, ScopeAt, plain};
+use super::{Capacity, Escape, Handover, PlaceIn, QuotaDriver, Readiness, Reading, Removal, ScopeAt, plain};
 use crate::domain::error::{Error, Result};
 use crate::domain::quota::{DriverKind, Enforcement, Folders};
 use crate::host::dir::Dir;
@@ -31,6 +33,7 @@ use crate::host::process::{Mount, mount_of, own_mounts};
 use crate::host::project::{Project, project, set_project};
 use crate::host::space::block_size;
 use crate::host::{self, Error as HostError, program};
+use crate::tree::Progress;
 use tool::Tool;
 
 /// The driver of XFS and of ext4.
@@ -55,6 +58,15 @@ fn id_of(scope: &ScopeAt<'_>) -> Result<u32> {
 fn round_up(bytes: u64, block: u64) -> u64 {
     let unit = block.max(UNIT);
     bytes.max(1).div_ceil(unit).saturating_mul(unit)
+}
+
+/// Sees to it that a directory is charged to a project.
+fn give(dir: &Dir, wanted: Project) -> Result<()> {
+    let failed = |e| HostError::path("set the project of", dir.path(), e);
+    if project(dir).map_err(failed)? != wanted {
+        set_project(dir, wanted).map_err(failed)?;
+    }
+    Ok(())
 }
 
 impl ProjectQuota {
@@ -175,13 +187,7 @@ impl QuotaDriver for ProjectQuota {
     fn prepare_scope(&self, scope: &ScopeAt<'_>) -> Result<()> {
         let volume = plain::open_volume(scope.volume)?;
         plain::prepare_scope(&volume, scope.dir)?;
-        let dir = volume.open_dir(scope.dir)?;
-        let wanted = Project { id: id_of(scope)?, inherited: true };
-        let failed = |e| HostError::path("set the project of", dir.path(), e);
-        if project(&dir).map_err(failed)? != wanted {
-            set_project(&dir, wanted).map_err(failed)?;
-        }
-        Ok(())
+        give(&volume.open_dir(scope.dir)?, Project { id: id_of(scope)?, inherited: true })
     }
 
     fn remove_scope(&self, scope: &ScopeAt<'_>) -> Result<Removal> {
@@ -232,6 +238,23 @@ impl QuotaDriver for ProjectQuota {
             .hint("find and mend it: vfadm quota audit --fix"));
         }
         self.despite_limit(scope, &mut || plain::make_folder(parent, name))
+    }
+
+    fn handover(&self, _folders: Folders) -> Handover {
+        Handover::Recharged
+    }
+
+    fn recharge(&self, to: &ScopeAt<'_>, folder: &Dir, progress: &dyn Progress) -> Result<()> {
+        recharge::recharge(self, to, folder, progress)
+    }
+
+    fn hand_over(&self, from: PlaceIn<'_>, to: PlaceIn<'_>) -> Result<()> {
+        // Between projects a rename is EXDEV: it goes by what is moved, and not by what is in that.
+        if from.parent.stat(from.name)?.is_some() {
+            let folder = from.parent.open_dir(from.name)?;
+            give(&folder, Project { id: id_of(to.scope)?, inherited: true })?;
+        }
+        self.despite_limit(to.scope, &mut || plain::move_once(from, to).map(drop))
     }
 
     fn audit(&self, volume: &Path, scopes: &[ScopeAt<'_>], found: &mut dyn FnMut(Escape)) -> Result<()> {

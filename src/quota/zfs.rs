@@ -18,7 +18,9 @@ use std::path::Path;
 use nix::libc;
 
 use super::plain;
-use super::{Capacity, Escape, EscapeKind, QuotaDriver, Readiness, Reading, Removal, ScopeAt};
+use super::{
+    Capacity, Escape, EscapeKind, Handover, PlaceIn, QuotaDriver, Readiness, Reading, Removal, ScopeAt,
+};
 use crate::domain::error::{Error, Result};
 use crate::domain::quota::{DriverKind, Enforcement, Folders};
 use crate::domain::size;
@@ -271,6 +273,26 @@ impl QuotaDriver for Zfs {
         }
         self.despite_limit(scope, &mut || to.0.make_dir(to.1, plain::SCOPE_MODE).map(drop))?;
         folder::move_to(scope, from, to)
+    }
+
+    fn handover(&self, folders: Folders) -> Handover {
+        match folders {
+            Folders::Dataset => Handover::AtOnce,
+            _ => Handover::Copied,
+        }
+    }
+
+    fn hand_over(&self, from: PlaceIn<'_>, to: PlaceIn<'_>) -> Result<()> {
+        let make = &mut || to.parent.make_dir(to.name, plain::SCOPE_MODE).map(drop);
+        self.despite_limit(to.scope, make)?;
+        folder::hand_over(from, to)
+    }
+
+    fn charge_of(&self, scope: &ScopeAt<'_>, folder: &Dir) -> Result<Option<u64>> {
+        match (scope.folders, dataset_at(folder.path())?) {
+            (Folders::Dataset, Some(dataset)) => tool::used(&dataset).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn audit(&self, volume: &Path, scopes: &[ScopeAt<'_>], found: &mut dyn FnMut(Escape)) -> Result<()> {

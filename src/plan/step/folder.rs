@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Effects, ScopePlace, VolumeAt, remove_if_empty};
 use crate::domain::error::{Error, Result};
 use crate::host::dir::Dir;
-use crate::quota::{self, Removal};
+use crate::quota::{self, PlaceIn, Removal};
 
 const SCOPE_MODE: u32 = 0o700;
 
@@ -72,6 +72,10 @@ pub fn prune_parents(top: &Dir, below: &Path) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn prune(scope: &ScopePlace, place: &Path) -> Result<()> {
+    prune_parents(&scope.open()?, split(place)?.0)
+}
+
 /// The directories above the old place stay, so that a folder comes back from the trash of a full scope.
 pub(super) fn move_folder(scope: &ScopePlace, from: &Path, to: &Path) -> Result<()> {
     let ((from_parents, from_name), (to_parents, to_name)) = (split(from)?, split(to)?);
@@ -92,12 +96,47 @@ pub(super) fn move_folder(scope: &ScopePlace, from: &Path, to: &Path) -> Result<
             source.sync()?;
         }
         _ if target.stat(to_name)?.is_some() => {}
-        _ => {
-            return Err(Error::storage(format!("{} is missing", scope.path().join(from).display()))
-                .hint("the registry has the folder, the storage does not: look with 'vfadm volume check'"));
-        }
+        _ => return Err(missing((scope, from))),
     }
     Ok(())
+}
+
+/// A folder's path in a scope.
+type At<'a> = (&'a ScopePlace, &'a Path);
+
+/// Moves a folder to another scope of its volume. The directories above the old place stay until the change is in force.
+pub(super) fn hand_over(from: At<'_>, to: At<'_>) -> Result<()> {
+    let ((from_parents, from_name), (to_parents, to_name)) = (split(from.1)?, split(to.1)?);
+    let driver = to.0.volume.driver();
+    let above = |scope: &ScopePlace, parents: &Path| -> Result<(Dir, Dir)> {
+        let top = scope.open()?;
+        driver.despite_limit(&scope.at(), &mut || top.ensure_path(parents, SCOPE_MODE).map(|_| ()))?;
+        let parent = top.open_beneath(parents)?;
+        Ok((top, parent))
+    };
+    let ((_, source), (top, target)) = (above(from.0, from_parents)?, above(to.0, to_parents)?);
+    if source.stat(from_name)?.is_none() && target.stat(to_name)?.is_none() {
+        return Err(missing(from));
+    }
+    let (from_at, to_at) = (from.0.at(), to.0.at());
+    driver.hand_over(
+        PlaceIn { scope: &from_at, parent: &source, name: from_name },
+        PlaceIn { scope: &to_at, parent: &target, name: to_name },
+    )?;
+    sync_path(&top, to_parents)?;
+    Ok(source.sync()?)
+}
+
+/// Takes back [`hand_over`].
+pub(super) fn hand_back(from: At<'_>, to: At<'_>) -> Result<()> {
+    let Some(top) = open_if_there(to.0)? else { return Ok(()) };
+    hand_over(to, from)?;
+    prune_parents(&top, split(to.1)?.0)
+}
+
+fn missing((scope, path): At<'_>) -> Error {
+    Error::storage(format!("{} is missing", scope.path().join(path).display()))
+        .hint("the registry has the folder, the storage does not: look with 'vfadm volume check'")
 }
 
 pub(super) fn remove_scope(scope: &ScopePlace, effects: &mut Effects) -> Result<()> {

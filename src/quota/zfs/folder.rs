@@ -12,7 +12,7 @@ use crate::host::Error as HostError;
 use crate::host::dir::Dir;
 use crate::host::process::own_mounts;
 use crate::host::program::Program;
-use crate::quota::ScopeAt;
+use crate::quota::{PlaceIn, ScopeAt};
 
 /// The dataset of the folder `name` in `parent`: the scope's, and the folder's 32 digits. In use a folder is at
 /// `aa/bb/` and 28 digits; in `.trash` and `.staging` its name has them all.
@@ -89,6 +89,23 @@ pub(super) fn remove_empty(scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> R
     remove(scope, parent, name)
 }
 
+/// Puts a folder's dataset below that of another scope, and mounts it there. ZFS refuses where the other scope has no
+/// room for it.
+pub(super) fn hand_over(from: PlaceIn<'_>, to: PlaceIn<'_>) -> Result<()> {
+    let old = dataset(from.scope, from.parent, from.name)?;
+    let new = dataset(to.scope, to.parent, to.name)?;
+    if tool::get(&new, &["type"])?.is_none() {
+        let mounted = from.parent.join(from.name);
+        release_snapshots(&mounted)?;
+        // By itself a rename unmounts and mounts again; on zfs-fuse the dataset is still busy in between.
+        if dataset_at(&mounted)?.as_ref() == Some(&old) {
+            tool::change_patiently("unmount", &[&old])?;
+        }
+        tool::change_patiently("rename", &[&old, &new])?;
+    }
+    move_to(to.scope, (from.parent, from.name), (to.parent, to.name))
+}
+
 /// Mounts a folder's dataset somewhere else. `to` has to be there, and empty: ZFS would make it, but cannot in a full
 /// scope.
 pub(super) fn move_to(scope: &ScopeAt<'_>, from: (&Dir, &OsStr), to: (&Dir, &OsStr)) -> Result<()> {
@@ -101,7 +118,7 @@ pub(super) fn move_to(scope: &ScopeAt<'_>, from: (&Dir, &OsStr), to: (&Dir, &OsS
         }
         release_snapshots(&from.0.join(from.1))?;
         if tool::require(&dataset, "mountpoint")? != target.to_string_lossy() {
-            tool::change("set", &[&format!("mountpoint={}", target.display()), &dataset])?;
+            tool::change_patiently("set", &[&format!("mountpoint={}", target.display()), &dataset])?;
         }
         // One that was not mounted before is not mounted by that.
         if dataset_at(&target)?.is_none() {

@@ -144,27 +144,31 @@ pub(super) fn change(word: &str, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Destroys a dataset; with all snapshots of it where `snapshots` says so. One that has others below it, or clones, is
-/// an error. One whose last file was closed just before is busy for a moment.
-pub(super) fn destroy(dataset: &str, snapshots: bool) -> Result<()> {
-    let words = if snapshots { vec!["-r", dataset] } else { vec![dataset] };
+/// The same, of a dataset whose last file may have been closed just before: it is busy for a moment.
+pub(super) fn change_patiently(word: &str, arguments: &[&str]) -> Result<()> {
     let mut pause = Duration::from_millis(10);
     loop {
-        match change("destroy", &words) {
+        match change(word, arguments) {
             Err(error) if error.message.contains("is busy") && pause < Duration::from_secs(2) => {}
-            Err(error)
-                if error.message.contains("has children")
-                    || error.message.contains("has dependent clones") =>
-            {
-                return Err(error.hint(format!(
-                    "snapshots or datasets that vfadm did not make are in the way; look: zfs list -rt all {dataset}"
-                )));
-            }
             other => return other,
         }
         std::thread::sleep(pause);
         pause *= 2;
     }
+}
+
+/// Destroys a dataset; with all snapshots of it where `snapshots` says so. One that has others below it, or clones, is
+/// an error.
+pub(super) fn destroy(dataset: &str, snapshots: bool) -> Result<()> {
+    let words = if snapshots { vec!["-r", dataset] } else { vec![dataset] };
+    let in_the_way =
+        |message: &str| message.contains("has children") || message.contains("has dependent clones");
+    change_patiently("destroy", &words).map_err(|error| match in_the_way(&error.message) {
+        true => error.hint(format!(
+            "snapshots or datasets that vfadm did not make are in the way; look: zfs list -rt all {dataset}"
+        )),
+        false => error,
+    })
 }
 
 /// Whether this is how ZFS refuses a quota below what is used.
