@@ -75,6 +75,12 @@ pub fn schema() -> Value {
                 "created_at": time,
                 "trashed_at": time,
                 "shares": {"type": "object", "additionalProperties": level},
+                "transfer": record(&["to", "volume", "boot_id"], json!({
+                    "to": owner,
+                    "volume": {"type": "string"},
+                    "boot_id": {"type": "string"},
+                    "copied": {"type": "boolean"},
+                })),
             }))),
             "invitations": section(record(
                 &["vfolder", "invitee", "permission", "state", "created_at", "expires_at"],

@@ -10,8 +10,7 @@ use crate::domain::finding::Finding;
 use crate::domain::name;
 use crate::domain::owner::{Owner, split_folder_key, split_scope_key};
 use crate::domain::record::{
-    Allowance, Invitation, InvitationState, LimitSource, Project, Record, Scope, Session, User, VFolder,
-    Volume,
+    Allowance, Invitation, InvitationState, Project, Record, Scope, Session, User, VFolder, Volume,
 };
 use crate::domain::size;
 
@@ -66,10 +65,6 @@ impl Check<'_> {
 
     fn error<R: Record>(&mut self, code: &'static str, key: &str, message: impl Into<String>) {
         self.report::<R>(key, Finding::error(code, format!("{} {key}", R::NOUN), message));
-    }
-
-    fn warn<R: Record>(&mut self, code: &'static str, key: &str, message: impl Into<String>) {
-        self.report::<R>(key, Finding::warning(code, format!("{} {key}", R::NOUN), message));
     }
 
     fn unique_id<R: Record>(&mut self, key: &str, id: Uuid) {
@@ -139,11 +134,14 @@ impl Check<'_> {
     fn folder_count<R: Record>(&mut self, key: &str, owner: &Owner, allowance: &Allowance) {
         let count = self.registry.keys_with_prefix::<VFolder>(&format!("{owner}/")).len() as u64;
         if let Some(most) = allowance.max_vfolders.filter(|most| count > *most) {
-            self.warn::<R>(
+            let finding = Finding::warning(
                 "over_max_vfolders",
-                key,
+                format!("{} {key}", R::NOUN),
                 format!("owns {count} vfolders, more than its maximum of {most}"),
             );
+            let (kind, name) = (owner.kind(), owner.name());
+            let raise = format!("purge some, or: vfadm {kind} set {name} --max-vfolders N");
+            self.report::<R>(key, finding.repair(raise));
         }
     }
 
@@ -180,15 +178,25 @@ impl Check<'_> {
             if let Some(most) = most
                 && scope.present
                 && scope.limit.is_none_or(|limit| limit > most)
-                && scope.source != LimitSource::None
+                && !self.is_dedicated(volume)?
             {
                 let has = scope.limit.map_or("unlimited".to_owned(), size::human);
-                let message =
-                    format!("its limit of {has} is above the maximum of {owner}, {}", size::human(most));
-                self.warn::<Scope>("over_max_quota", &key, message);
+                let finding = Finding::warning(
+                    "over_max_quota",
+                    format!("{} {key}", Scope::NOUN),
+                    format!("its limit of {has} is above the maximum of {owner}, {}", size::human(most)),
+                );
+                let lower = format!("vfadm quota set {owner} SIZE --volume {volume}");
+                self.report::<Scope>(&key, finding.repair(lower));
             }
         }
         Ok(())
+    }
+
+    /// The size of a dedicated volume is its limit; the registry holds none.
+    fn is_dedicated(&self, volume: &str) -> Result<bool> {
+        let volume = self.registry.get::<Volume>(volume)?;
+        Ok(volume.is_some_and(|v| v.storage.driver == crate::domain::quota::DriverKind::Dedicated))
     }
 
     fn allowance_of(&self, owner: &Owner) -> Result<Option<Allowance>> {
