@@ -33,6 +33,8 @@ mod run;
 mod site;
 #[path = "matrix/table.rs"]
 mod table;
+#[path = "matrix/transfers.rs"]
+mod transfers;
 
 use std::process::ExitCode;
 

@@ -36,6 +36,7 @@ mod suite {
     mod registry;
     mod sessions;
     mod sharing;
+    mod transfer;
     mod twice;
     mod words;
     mod zfs;

@@ -120,6 +120,8 @@ pub enum Command {
     /// Sessions, which have folders mounted
     #[command(subcommand)]
     Session(session::Session),
+    /// Look for what is not as it should be, in the registry and on all volumes
+    Check,
     /// The registry file
     #[command(subcommand)]
     Registry(system::Registry),

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::parse::{self, Count};
+use crate::domain::owner::Owner;
 use crate::domain::size::Limit;
 
 /// Limits of an owner.
@@ -78,6 +79,9 @@ pub enum User {
         /// Purge all folders that the user owns
         #[arg(long)]
         purge: bool,
+        /// Give them to another owner
+        #[arg(long, value_name = "OWNER", value_parser = parse::owner, conflicts_with = "purge")]
+        transfer_to: Option<Owner>,
     },
 }
 
@@ -120,6 +124,9 @@ pub enum Project {
         /// Purge all folders that the project owns
         #[arg(long)]
         purge: bool,
+        /// Give them to another owner
+        #[arg(long, value_name = "OWNER", value_parser = parse::owner, conflicts_with = "purge")]
+        transfer_to: Option<Owner>,
     },
     /// Add members, or change their role
     AddMember {

@@ -144,6 +144,18 @@ pub enum Vfolder {
         #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
         folder: FolderRef,
     },
+    /// Give a folder to another owner, or move it to another volume: data, charge and record
+    Transfer {
+        /// OWNER/NAME or id:PREFIX
+        #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
+        folder: FolderRef,
+        /// The new owner: USER, or project/PROJECT; the present one takes a transfer back that was cut off
+        #[arg(value_name = "NEWOWNER", value_parser = parse::owner)]
+        to: Owner,
+        /// On this volume (default: where it is, if the new owner may use that)
+        #[arg(long, value_parser = parse::volume)]
+        volume: Option<String>,
+    },
     /// Give users a grant on a folder, or change it
     Share {
         /// OWNER/NAME or id:PREFIX

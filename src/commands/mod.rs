@@ -136,6 +136,7 @@ impl App {
             Command::Invitation(command) => self.invitation(command),
             Command::Permission(command) => self.permission(command),
             Command::Session(command) => self.session(command),
+            Command::Check => self.superadmin("check")?.check(),
             Command::Registry(command) => self.superadmin("registry")?.registry(command),
             Command::Completions(arguments) => self.completions(&arguments),
             Command::Man(arguments) => self.man(&arguments),

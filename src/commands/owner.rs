@@ -7,10 +7,12 @@ use crate::cli::owner::{self as cli, Limits, Project, User};
 use crate::domain::owner::Owner;
 use crate::domain::record::{OwnerState, Role};
 use crate::domain::reference::FolderRef;
-use crate::ops::owner::{self, Properties};
-use crate::ops::{self, change};
+use crate::ops::owner::{self, Leftovers, Properties};
+use crate::ops::transfer::Transfer;
+use crate::ops::{self, Done, change};
 use crate::output::progress::Counter;
 use crate::output::{Column, Kind};
+use crate::tree::Silent;
 
 const USER_COLUMNS: [Column; 6] = [
     Column::text("NAME", "name"),
@@ -56,7 +58,9 @@ impl App {
             User::List => self.owner_list("user", "User", &USER_COLUMNS),
             User::Show { user } => self.owner_show(&Owner::User(user)),
             User::Set { user, limits } => self.owner_set(Owner::User(user), &limits),
-            User::Remove { user, purge } => self.owner_remove(&Owner::User(user), purge),
+            User::Remove { user, purge, transfer_to } => {
+                self.owner_remove(&Owner::User(user), purge, transfer_to)
+            }
         }
     }
 
@@ -66,7 +70,9 @@ impl App {
             Project::List => self.owner_list("project", "Project", &PROJECT_COLUMNS),
             Project::Show { project } => self.owner_show(&Owner::Project(project)),
             Project::Set { project, limits } => self.owner_set(Owner::Project(project), &limits),
-            Project::Remove { project, purge } => self.owner_remove(&Owner::Project(project), purge),
+            Project::Remove { project, purge, transfer_to } => {
+                self.owner_remove(&Owner::Project(project), purge, transfer_to)
+            }
             Project::AddMember { project, users, role } => {
                 let role = role.map(|role| match role {
                     cli::Role::Admin => Role::Admin,
@@ -104,26 +110,57 @@ impl App {
         self.done(kind(&owner), done)
     }
 
-    fn owner_remove(&self, owner: &Owner, purge: bool) -> Result<u8> {
+    fn owner_remove(&self, owner: &Owner, purge: bool, transfer_to: Option<Owner>) -> Result<u8> {
+        let leftovers = match transfer_to {
+            Some(other) => Leftovers::TransferredTo(other),
+            None if purge => Leftovers::Purged,
+            None => Leftovers::None,
+        };
         let reading = ops::read(&self.ctx)?;
         let state = reading.state(&self.ctx);
         let folders = owner::folders(&state, owner);
-        let planned = owner::remove(&state, owner, purge)?;
+        let counter = Counter::new(&self.out, &format!("measuring what {owner} has"));
+        let planned = owner::remove(&state, owner, &leftovers, &counter)?;
+        drop(counter);
         if self.ctx.dry_run {
-            return self.done(kind(owner), change(&self.ctx, |state| owner::remove(state, owner, purge))?);
+            let done = Done { plan: planned, planned: true, warnings: reading.warnings };
+            return self.done(kind(owner), done);
         }
-        self.confirm(&match folders.len() {
-            0 => format!("Remove {owner}?"),
-            1 => format!("Remove {owner}, and its vfolder {} for good?", folders[0]),
-            n => format!("Remove {owner}, and its {n} vfolders for good?"),
-        })?;
+        self.confirm(&question(owner, &folders, &leftovers))?;
         for key in folders {
-            let reference: FolderRef = key.parse()?;
-            let counter = Counter::new(&self.out, &format!("purging {key}"));
-            ops::purge::purge(&self.ctx, &reference, true, &counter)?;
+            self.clear(key.parse()?, &leftovers)?;
         }
-        let mut done = change(&self.ctx, |state| owner::remove(state, owner, false))?;
+        let remove = |state: &ops::State<'_>| owner::remove(state, owner, &Leftovers::None, &Silent);
+        let mut done = change(&self.ctx, remove)?;
         done.plan.tries = planned.tries;
         self.done(kind(owner), done)
+    }
+
+    fn clear(&self, folder: FolderRef, leftovers: &Leftovers) -> Result<()> {
+        match leftovers {
+            Leftovers::None => {}
+            Leftovers::Purged => {
+                let counter = Counter::new(&self.out, &format!("purging {folder}"));
+                ops::purge::purge(&self.ctx, &folder, true, &counter)?;
+            }
+            Leftovers::TransferredTo(to) => {
+                let counter = Counter::new(&self.out, &format!("transferring {folder} to {to}"));
+                let request = Transfer { folder, to: to.clone(), volume: None, trashed: true };
+                ops::transfer::transfer(&self.ctx, &request, &counter)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn question(owner: &Owner, folders: &[String], leftovers: &Leftovers) -> String {
+    let what = match folders {
+        [] => return format!("Remove {owner}?"),
+        [only] => format!("its vfolder {only}"),
+        several => format!("its {} vfolders", several.len()),
+    };
+    match leftovers {
+        Leftovers::TransferredTo(to) => format!("Remove {owner}, and give {what} to {to}?"),
+        _ => format!("Remove {owner}, and {what} for good?"),
     }
 }

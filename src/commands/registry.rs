@@ -4,12 +4,16 @@ use anyhow::Result;
 
 use super::App;
 use crate::cli::system::Registry;
-use crate::domain::finding::Finding;
+use crate::ops::check;
 use crate::output::Style;
-use crate::plan::intent;
-use crate::registry::{schema, validate};
+use crate::registry::schema;
 
 impl App {
+    pub(super) fn check(&self) -> Result<u8> {
+        let reading = self.reading()?;
+        self.findings(&check::all(&reading, &reading.state(&self.ctx))?)
+    }
+
     pub(super) fn registry(&self, command: Registry) -> Result<u8> {
         match command {
             Registry::Show => {
@@ -26,18 +30,7 @@ impl App {
             }
             Registry::Check => {
                 let reading = self.reading()?;
-                let mut findings = validate::validate(&reading.registry)?;
-                for left in intent::left_behind(&reading.root)? {
-                    findings.push(
-                        Finding::warning(
-                            "change_cut_off",
-                            format!("'{}'", left.command),
-                            format!("it was cut off on {} at {}", left.host, left.since),
-                        )
-                        .repair("the next command that changes something tidies up"),
-                    );
-                }
-                self.findings(&findings)
+                self.findings(&check::registry(&reading)?)
             }
             Registry::Schema => {
                 self.out.line(&serde_json::to_string_pretty(&schema::schema())?)?;

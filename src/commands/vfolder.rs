@@ -5,8 +5,9 @@ use anyhow::Result;
 use super::App;
 use crate::cli::vfolder::{Sort, Status, Vfolder};
 use crate::domain::error::Error;
+use crate::domain::owner::Owner;
 use crate::domain::reference::FolderRef;
-use crate::ops::{change, invitation, purge, share, trash, usage, vfolder};
+use crate::ops::{change, invitation, purge, share, transfer, trash, usage, vfolder};
 use crate::output::progress::Counter;
 use crate::output::{Column, Kind, Style};
 
@@ -86,6 +87,7 @@ impl App {
                 self.done(KIND, change(&self.ctx, |state| trash::restore(state, &folder))?)
             }
             Vfolder::Purge { folder } => self.purge(&folder, false),
+            Vfolder::Transfer { folder, to, volume } => self.transfer(&folder, to, volume),
             Vfolder::Usage { folders, all } => self.usage(&folders, all),
         }
     }
@@ -138,6 +140,17 @@ impl App {
         let done = purge::purge(&self.ctx, folder, from_ready, &counter)?;
         drop(counter);
         self.done(KIND, done)
+    }
+
+    fn transfer(&self, folder: &FolderRef, to: Owner, volume: Option<String>) -> Result<u8> {
+        let counter = Counter::new(&self.out, &format!("transferring {folder} to {to}"));
+        let request = transfer::Transfer { folder: folder.clone(), to, volume, trashed: false };
+        let done = match self.ctx.dry_run {
+            true => transfer::preview(&self.ctx, &request, &counter),
+            false => transfer::transfer(&self.ctx, &request, &counter),
+        };
+        drop(counter);
+        self.done(KIND, done?)
     }
 
     fn usage(&self, references: &[FolderRef], all: bool) -> Result<u8> {

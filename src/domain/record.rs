@@ -267,6 +267,20 @@ impl Status {
     }
 }
 
+/// Where a folder is going. Until it has come there it is its old owner's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transit {
+    /// Whose it is going to be.
+    pub to: super::owner::Owner,
+    /// On which volume.
+    pub volume: String,
+    /// Under which boot of a host it was begun: what was copied before a crash of the host may not be on the disk.
+    pub boot_id: String,
+    /// True once it has been copied whole: from then on the copy counts, and the original is removed.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub copied: bool,
+}
+
 /// A virtual folder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct VFolder {
@@ -290,6 +304,9 @@ pub struct VFolder {
     /// Grants to users.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub shares: BTreeMap<String, Level>,
+    /// Set while it is on its way to another owner or volume; its status is `copying` then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<Transit>,
     /// Keys that this version does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,

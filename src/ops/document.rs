@@ -64,6 +64,9 @@ pub fn vfolder(
     if let (Some((_, source)), Value::Object(map)) = (level, &mut item) {
         map.insert("source".to_owned(), json!(source.name()));
     }
+    if let (Some(transit), Value::Object(map)) = (&record.transfer, &mut item) {
+        map.insert("transfer".to_owned(), json!({"to": transit.to, "volume": transit.volume}));
+    }
     if let (Some(at), Value::Object(map)) = (record.trashed_at, &mut item) {
         map.insert("trashed_at".to_owned(), json!(at));
     }

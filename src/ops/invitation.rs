@@ -12,7 +12,7 @@ use super::share::{open_to_others, regranted, require_takers};
 use super::{State, document};
 use crate::domain::error::{Error, Result};
 use crate::domain::name::printable;
-use crate::domain::owner::split_folder_key;
+use crate::domain::owner::{Owner, split_folder_key};
 use crate::domain::permission::{self, Action, Actor, Level};
 use crate::domain::record::{Invitation, InvitationState, Status, VFolder};
 use crate::domain::reference::FolderRef;
@@ -149,6 +149,20 @@ fn pending_of(registry: &Registry, folder: Uuid) -> Result<Vec<(String, Invitati
 pub(super) fn supersede(state: &State<'_>, folder: &Folder, users: &[String], plan: &mut Plan) -> Result<()> {
     for (id, invitation) in pending_of(state.registry, folder.record.id)? {
         if users.contains(&invitation.invitee) {
+            plan.changes
+                .push(Change::put(id, &Invitation { state: InvitationState::Canceled, ..invitation })?);
+        }
+    }
+    Ok(())
+}
+
+/// Adds to a plan that invitations end which mean nothing with another owner: those that the owner itself got, and those
+/// of users who may invite to it no longer.
+pub(super) fn owner_changes(state: &State<'_>, folder: Uuid, to: &Owner, plan: &mut Plan) -> Result<()> {
+    let project = resolve::owning_project(state.registry, to)?;
+    let manages = |user: &str| permission::manages(&Actor::User(user.to_owned()), to, project.as_ref());
+    for (id, invitation) in pending_of(state.registry, folder)? {
+        if manages(&invitation.invitee) || invitation.inviter.as_deref().is_some_and(|user| !manages(user)) {
             plan.changes
                 .push(Change::put(id, &Invitation { state: InvitationState::Canceled, ..invitation })?);
         }

@@ -1,5 +1,7 @@
 //! What an administrator does: each operation reads the registry and the storage, and returns a plan.
 
+pub mod check;
+pub mod claim;
 pub mod document;
 pub mod explain;
 pub mod in_use;
@@ -16,6 +18,7 @@ pub mod scope;
 pub mod session;
 pub mod share;
 pub mod sidecar;
+pub mod transfer;
 pub mod trash;
 pub mod usage;
 pub mod vfolder;

@@ -4,16 +4,18 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::scope::{self, Site};
-use super::{State, document, in_use, purge, sidecar};
+use super::vfolder::not_ready;
+use super::{State, claim, document, in_use, purge, share, sidecar, transfer};
 use crate::domain::error::{Error, Result};
 use crate::domain::name;
-use crate::domain::owner::Owner;
+use crate::domain::owner::{Owner, split_folder_key};
 use crate::domain::record::{
     Allowance, Invitation, OwnerState, Project, Role, Scope, Session, User, VFolder, Volume,
 };
 use crate::domain::size::Limit;
 use crate::plan::{Outcome, Plan};
 use crate::registry::Change;
+use crate::tree::Progress;
 
 /// What is to be changed of an owner; `None` leaves it.
 #[derive(Clone, Debug, Default)]
@@ -183,7 +185,13 @@ pub fn add_members(state: &State<'_>, name: &str, users: &[String], role: Option
     let same = before == project.members;
     let role = role.unwrap_or(Role::Member);
     let message = format!("{} added to project {name} as {}", users.join(", "), role.name());
-    project_changed(state, name, same, project, message)
+    let mut plan = project_changed(state, name, same, project.clone(), message)?;
+    let owner = Owner::Project(name.to_owned());
+    for (_, folder) in state.registry.with_prefix::<VFolder>(&format!("{owner}/"))? {
+        let above = share::sessions_above(state.registry, &owner, &folder, Some(&project))?;
+        plan.warnings.extend(above.iter().filter(|(_, user)| users.contains(user)).map(share::keeps));
+    }
+    Ok(plan)
 }
 
 fn require_users(state: &State<'_>, users: &[String]) -> Result<()> {
@@ -196,21 +204,21 @@ fn require_users(state: &State<'_>, users: &[String]) -> Result<()> {
     }
 }
 
-/// Plans the end of memberships. Refused while a session of such a member has a folder of the project mounted.
+/// Plans the end of memberships, and with them of the grants on the project's folders, which change what a member has.
+/// Refused while a session of such a member has a folder of the project mounted.
 pub fn remove_members(state: &State<'_>, name: &str, users: &[String], force: bool) -> Result<Plan> {
     let mut project: Project = state.registry.require(name)?;
     let strangers: Vec<String> =
         users.iter().filter(|u| !project.members.contains_key(*u)).cloned().collect();
     require_users(state, &strangers)?;
+    let leaving = |user: &String| users.contains(user) && !strangers.contains(user);
     let before = project.members.clone();
-    for user in users {
-        project.members.remove(user);
-    }
-    let mut warnings = Vec::new();
-    let prefix = format!("{}/", Owner::Project(name.to_owned()));
-    for (key, folder) in state.registry.with_prefix::<VFolder>(&prefix)? {
+    project.members.retain(|user, _| !leaving(user));
+    let (mut warnings, mut ended) = (Vec::new(), Vec::new());
+    let owner = Owner::Project(name.to_owned());
+    for (key, mut folder) in state.registry.with_prefix::<VFolder>(&format!("{owner}/"))? {
         for (session, record) in in_use::sessions_with(state.registry, &folder)? {
-            if users.contains(&record.user) && !folder.shares.contains_key(&record.user) {
+            if leaving(&record.user) {
                 if !force {
                     return Err(Error::in_use(format!(
                         "session {session} of {} has {key} mounted",
@@ -221,11 +229,22 @@ pub fn remove_members(state: &State<'_>, name: &str, users: &[String], force: bo
                 warnings.push(format!("session {session} keeps {key} mounted until it ends"));
             }
         }
+        let had = folder.shares.len();
+        folder.shares.retain(|user, _| !leaving(user));
+        if folder.shares.len() < had {
+            ended.push((key, folder));
+        }
     }
     let same = before == project.members;
     let message = format!("{} removed from project {name}", users.join(", "));
     let mut plan = project_changed(state, name, same, project, message)?;
     plan.warnings = warnings;
+    for (key, folder) in ended {
+        let Some((_, folder_name)) = split_folder_key(&key) else { continue };
+        let site = Site::of_folder(state.registry, &owner, &folder)?;
+        plan.after.push(sidecar::folder(state.registry, &site.place, folder_name, &folder));
+        plan.changes.push(Change::put(key, &folder)?);
+    }
     Ok(plan)
 }
 
@@ -234,17 +253,38 @@ pub fn folders(state: &State<'_>, owner: &Owner) -> Vec<String> {
     state.registry.keys_with_prefix::<VFolder>(&format!("{owner}/"))
 }
 
-/// Plans the removal of an owner with its scopes, memberships, grants and invitations. Its folders have to be gone;
-/// with `purging` they are yet to go, and each is checked as its purge will check it: an owner is purged whole or
-/// not at all.
-pub fn remove(state: &State<'_>, owner: &Owner, purging: bool) -> Result<Plan> {
+/// What becomes of the folders of an owner that is removed.
+#[derive(Clone, Debug)]
+pub enum Leftovers {
+    /// There are none, or the owner stays.
+    None,
+    /// They are purged.
+    Purged,
+    /// They are another owner's from then on.
+    TransferredTo(Owner),
+}
+
+/// Plans the removal of an owner with its scopes, memberships, grants and invitations. Its folders have to be gone, or are
+/// yet to go: then each is checked as its purge or transfer will check it, for an owner is removed whole or not at all.
+pub fn remove(
+    state: &State<'_>,
+    owner: &Owner,
+    leftovers: &Leftovers,
+    progress: &dyn Progress,
+) -> Result<Plan> {
     let (registry, kind, name) = (state.registry, owner.kind(), owner.name());
     let item = show(state, owner)?;
     let left = folders(state, owner);
-    if !left.is_empty() && !purging {
+    if !left.is_empty() && matches!(leftovers, Leftovers::None) {
         let count = if left.len() == 1 { "a vfolder".to_owned() } else { format!("{} vfolders", left.len()) };
         return Err(Error::conflict(format!("{owner} owns {count}: {}", some(&left)))
-            .hint(format!("purge them with it: vfadm {kind} remove {name} --purge")));
+            .hint(format!(
+                "give them to somebody else: vfadm {kind} remove {name} --transfer-to OWNER, or purge them with it: \
+                 --purge"
+            )));
+    }
+    if let Some(folder) = claim::arriving(registry, owner)?.first() {
+        return Err(not_ready(folder));
     }
     if let Some((volume, _)) =
         registry.all::<Volume>()?.iter().find(|(_, v)| v.dedicated_to.as_ref() == Some(owner))
@@ -254,9 +294,21 @@ pub fn remove(state: &State<'_>, owner: &Owner, purging: bool) -> Result<Plan> {
     }
     let mut plan = Plan::new(Outcome::Deleted, format!("{kind} {name} removed"));
     plan.item = Some(item);
-    for key in &left {
-        purge::check(state, &key.parse()?, true)?;
-        plan.tries.push(format!("purge {key}"));
+    match leftovers {
+        Leftovers::None => {}
+        Leftovers::Purged => {
+            for key in &left {
+                purge::check(state, &key.parse()?, true)?;
+                plan.tries.push(format!("purge {key}"));
+            }
+        }
+        Leftovers::TransferredTo(other) if other == owner => {
+            return Err(Error::usage(format!("{owner} is the one that is to be removed")));
+        }
+        Leftovers::TransferredTo(other) => {
+            transfer::require_all(state, &left, other, progress)?;
+            plan.tries.extend(left.iter().map(|key| format!("transfer {key} to {other}")));
+        }
     }
     for (key, record) in registry.with_prefix::<Scope>(&format!("{owner}@"))? {
         let Some((_, volume_name)) = key.rsplit_once('@') else { continue };
@@ -306,7 +358,7 @@ fn leave_everything(state: &State<'_>, name: &str, plan: &mut Plan) -> Result<()
     for key in registry.find_text::<VFolder>(&needle) {
         let mut record: VFolder = registry.require(&key)?;
         if record.shares.remove(name).is_some() {
-            let Some((owner, folder_name)) = crate::domain::owner::split_folder_key(&key) else { continue };
+            let Some((owner, folder_name)) = split_folder_key(&key) else { continue };
             let site = Site::of_folder(registry, &owner, &record)?;
             plan.after.push(sidecar::folder(registry, &site.place, folder_name, &record));
             plan.changes.push(Change::put(key, &record)?);

@@ -7,13 +7,13 @@ use std::path::Path;
 use super::document::{self, Paths};
 use super::resolve::Folder;
 use super::scope::{self, Site};
-use super::vfolder::managed;
+use super::vfolder::{managed, not_ready};
 use super::{Context, Done, State, in_use, lock, read, sidecar};
 use crate::domain::error::{Error, Result};
 use crate::domain::permission::Action;
 use crate::domain::record::{Invitation, Status, VFolder, Volume};
 use crate::domain::reference::FolderRef;
-use crate::plan::intent::{LongWork, long_work_on};
+use crate::plan::intent::long_work_on;
 use crate::plan::{self, Effects, Intent, Outcome, Plan, Step, VolumeAt};
 use crate::quota::Work;
 use crate::registry::{Change, Registry};
@@ -28,25 +28,34 @@ pub(super) fn check(state: &State<'_>, reference: &FolderRef, from_ready: bool) 
             .hint(format!("vfadm vfolder delete {key} --purge does both")));
     }
     if matches!(folder.record.status, Status::Creating | Status::Copying) {
-        return Err(Error::conflict(format!("the vfolder {key} is {}", folder.record.status.name())));
+        return Err(not_ready(&folder));
     }
     site.place.volume.driver().require_able(Work::Folders(site.place.volume.folders))?;
     // One whose data is gone can be forgotten.
     if !site.place.is_gone()? {
         site.place.open()?;
     }
-    if scope::folders(state.registry, &folder.owner, &folder.record.volume)?.len() == 1 {
+    if !scope::is_needed(state.registry, &folder.owner, &folder.record.volume, Some(folder.record.id))? {
         site.place.volume.driver().require_able(Work::Scope)?;
     }
     let path = site.place.path().join(folder.record.place());
     in_use::require_unused(state.registry, &key, &folder.record, &path)?;
-    if let LongWork::Running(by) = long_work_on(state.root, folder.record.id)? {
-        return Err(Error::in_use(format!(
-            "the vfolder {key} is being purged by pid {} on {}",
-            by.pid, by.host
-        )));
-    }
+    require_left_alone(state, &folder)?;
     Ok((folder, site))
+}
+
+/// Refuses while a command works on the folder without the lock (exit 6).
+pub(super) fn require_left_alone(state: &State<'_>, folder: &Folder) -> Result<()> {
+    match long_work_on(state.root, folder.record.id)? {
+        None => Ok(()),
+        Some(by) => Err(Error::in_use(format!(
+            "'{}' (pid {} on {}) is at work on the vfolder {}",
+            by.command,
+            by.pid,
+            by.host,
+            folder.key()
+        ))),
+    }
 }
 
 /// What a question before purging says; nothing is changed.
@@ -101,7 +110,7 @@ pub fn purge(
 
     let (mut locked, more) = lock(ctx)?;
     warnings.extend(more);
-    let mut last = finish(&locked.registry, &folder, &site)?;
+    let mut last = finish(&locked.registry, &folder)?;
     last.item = Some(item);
     last.tries.push(removal(&site.place.path().join(folder.record.place())));
     warnings.extend(plan::execute(&mut locked, &last, &ctx.command)?);
@@ -130,20 +139,16 @@ fn remove(site: &Site, folder: &VFolder, progress: &dyn Progress) -> Result<()> 
     Ok(trash.sync()?)
 }
 
-fn finish(registry: &Registry, folder: &Folder, site: &Site) -> Result<Plan> {
+fn finish(registry: &Registry, folder: &Folder) -> Result<Plan> {
     let mut plan = Plan::new(Outcome::Deleted, "");
     let key = folder.key();
-    plan.changes.push(Change::remove::<VFolder>(key.clone()));
+    plan.changes.push(Change::remove::<VFolder>(key));
     for invitation in registry.find_text::<Invitation>(&folder.record.id.to_string()) {
         plan.changes.push(Change::remove::<Invitation>(invitation));
     }
-    let others = scope::folders(registry, &folder.owner, &folder.record.volume)?;
-    if others.iter().all(|(other, _)| *other == key) {
-        // Read again: the limit may have been changed while the folder was removed.
-        scope::remove(&Site::of_folder(registry, &folder.owner, &folder.record)?, true, &mut plan)?;
-    } else {
-        plan.after.push(sidecar::no_folder(&site.place, &folder.record));
-    }
+    // Read again: the limit may have been changed while the folder was removed.
+    let site = Site::of_folder(registry, &folder.owner, &folder.record)?;
+    scope::leave(registry, &site, &folder.record, &mut plan)?;
     Ok(plan)
 }
 

@@ -134,8 +134,7 @@ pub fn unset(state: &State<'_>, owner: &Owner, volume: Option<&str>) -> Result<P
     let Some(record) = site.record.clone().filter(|r| r.source == LimitSource::Set) else {
         return Ok(Plan::unchanged(format!("no limit was set for {owner} on '{name}'")));
     };
-    let folders = scope::folders(state.registry, owner, name)?;
-    if folders.is_empty() {
+    if !scope::is_needed(state.registry, owner, name, None)? {
         let mut plan =
             Plan::new(Outcome::Changed, format!("the limit of {owner} on '{name}' is no longer set"));
         scope::remove(&site, false, &mut plan)?;

@@ -26,7 +26,8 @@ impl Folder {
         self.owner.folder_key(&self.name)
     }
 
-    fn from(key: &str, record: VFolder) -> Option<Folder> {
+    /// A record by its key.
+    pub fn from(key: &str, record: VFolder) -> Option<Folder> {
         let (owner, name) = split_folder_key(key)?;
         Some(Folder { owner, name: name.to_owned(), record })
     }

@@ -1,7 +1,9 @@
 //! Quota scopes: where they are, what their limit is, how they come and go.
 
+use uuid::Uuid;
+
 use super::resolve::{self, OwnerRecord};
-use super::sidecar;
+use super::{claim, sidecar};
 use crate::domain::error::{Error, Result};
 use crate::domain::finding::Finding;
 use crate::domain::owner::{Owner, split_scope_key};
@@ -117,7 +119,7 @@ pub fn require_enforcement(site: &Site, limit: Option<u64>) -> Result<()> {
             None | Some(LimitSource::Default | LimitSource::Max) if site.owner.allowance != Default::default() => {
                 let owner = &site.place.owner;
                 format!(
-                    "use a volume on btrfs, or lift the limits of the owner: vfadm {} set {} --default-quota unlimited --max-quota unlimited",
+                    "use a volume on storage with quotas, or lift the limits of the owner: vfadm {} set {} --default-quota unlimited --max-quota unlimited",
                     owner.kind(),
                     owner.name()
                 )
@@ -205,6 +207,25 @@ pub fn remove(site: &Site, keep_limit: bool, plan: &mut Plan) -> Result<()> {
         plan.changes.push(Change::remove::<Scope>(site.key()));
     }
     Ok(())
+}
+
+/// True while an owner has a folder on a volume, or one is on its way to it, other than `but`.
+pub fn is_needed(registry: &Registry, owner: &Owner, volume: &str, but: Option<Uuid>) -> Result<bool> {
+    let counts = |id: Uuid| Some(id) != but;
+    if folders(registry, owner, volume)?.iter().any(|(_, folder)| counts(folder.id)) {
+        return Ok(true);
+    }
+    let arrives = |folder: &VFolder| folder.transfer.as_ref().is_some_and(|transit| transit.volume == volume);
+    Ok(claim::arriving(registry, owner)?.iter().any(|f| counts(f.record.id) && arrives(&f.record)))
+}
+
+/// Adds to a plan that a folder is no longer in the scope, which goes with its last one.
+pub fn leave(registry: &Registry, site: &Site, folder: &VFolder, plan: &mut Plan) -> Result<()> {
+    if is_needed(registry, &site.place.owner, &site.place.volume.name, Some(folder.id))? {
+        plan.after.push(sidecar::no_folder(&site.place, folder));
+        return Ok(());
+    }
+    remove(site, true, plan)
 }
 
 /// The scopes of a volume that are there, as far as the registry knows.

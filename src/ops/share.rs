@@ -12,7 +12,7 @@ use crate::domain::permission::{self, Action, Actor, Level};
 use crate::domain::record::{Project, Role, User, VFolder, Volume};
 use crate::domain::reference::FolderRef;
 use crate::plan::{Outcome, Plan};
-use crate::registry::Change;
+use crate::registry::{Change, Registry};
 
 /// What `vfolder share` was asked.
 #[derive(Clone, Debug)]
@@ -181,7 +181,7 @@ pub(super) fn regranted(
     Ok(plan)
 }
 
-/// Sessions whose mounts would be above the new level of their user.
+/// A warning for each session that would keep more than its user has then; without `force` a refusal (exit 6).
 fn keepers(
     state: &State<'_>,
     folder: &Folder,
@@ -190,25 +190,44 @@ fn keepers(
     force: bool,
 ) -> Result<Vec<String>> {
     let project = resolve::owning_project(state.registry, &folder.owner)?;
-    let level = |user: &str| {
-        permission::level_of(user, &folder.owner, record, project.as_ref())
-            .map_or(Level::None, |(level, _)| level)
-    };
-    let (mut told, mut names) = (Vec::new(), Vec::new());
-    for (name, session) in in_use::sessions_with(state.registry, &folder.record)? {
-        let most = session.mounts.iter().filter(|m| m.vfolder == record.id).map(|m| m.permission).max();
-        if users.contains(&session.user) && most.is_some_and(|most| most > level(&session.user)) {
-            told.push(format!("session {name} of {}", session.user));
-            names.push(name);
-        }
-    }
+    let mut found = sessions_above(state.registry, &folder.owner, record, project.as_ref())?;
+    found.retain(|(_, user)| users.contains(user));
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
     match names.first() {
         None => Ok(Vec::new()),
-        Some(_) if force => {
-            Ok(told.iter().map(|session| format!("{session} keeps its mount until it ends")).collect())
+        Some(_) if force => Ok(found.iter().map(keeps).collect()),
+        Some(first) => {
+            let told: Vec<String> =
+                found.iter().map(|(name, user)| format!("session {name} of {user}")).collect();
+            Err(Error::in_use(format!("{} has {} mounted", told.join(", "), folder.key()))
+                .hint(format!(
+                    "end it first (vfadm session stop {first}), or use --force: a running mount stays"
+                ))
+                .detail("sessions", serde_json::json!(names)))
         }
-        Some(first) => Err(Error::in_use(format!("{} has {} mounted", told.join(", "), folder.key()))
-            .hint(format!("end it first (vfadm session stop {first}), or use --force: a running mount stays"))
-            .detail("sessions", serde_json::json!(names))),
     }
+}
+
+/// What is said of a session that keeps what its user has no longer.
+pub(super) fn keeps((session, user): &(String, String)) -> String {
+    format!("session {session} of {user} keeps its mount until it ends")
+}
+
+/// The living sessions, with their users, that have more of a folder mounted than it gives them with this record and this
+/// owning project.
+pub(super) fn sessions_above(
+    registry: &Registry,
+    owner: &Owner,
+    record: &VFolder,
+    project: Option<&Project>,
+) -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    for (name, session) in in_use::sessions_with(registry, record)? {
+        let most = session.mounts.iter().filter(|m| m.vfolder == record.id).map(|m| m.permission).max();
+        let level = permission::level_of(&session.user, owner, record, project).map(|(level, _)| level);
+        if most > level {
+            found.push((name, session.user));
+        }
+    }
+    Ok(found)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::document::{self, Paths};
-use super::vfolder::managed;
+use super::vfolder::{managed, not_ready};
 use super::{State, in_use, sidecar};
 use crate::domain::error::{Error, Result};
 use crate::domain::permission::Action;
@@ -20,13 +20,7 @@ pub fn delete(state: &State<'_>, reference: &FolderRef) -> Result<Plan> {
     let key = folder.key();
     match folder.record.status {
         Status::Trashed => return Ok(Plan::unchanged(format!("vfolder {key} is in the trash already"))),
-        Status::Purging => {
-            return Err(Error::conflict(format!("the vfolder {key} is being purged"))
-                .hint(format!("vfadm vfolder purge {key} goes on with it, if it was cut off")));
-        }
-        Status::Creating | Status::Copying => {
-            return Err(Error::conflict(format!("the vfolder {key} is {}", folder.record.status.name())));
-        }
+        Status::Creating | Status::Copying | Status::Purging => return Err(not_ready(&folder)),
         Status::Ready => {}
     }
     let path = site.place.path().join(folder.record.place());
@@ -55,12 +49,7 @@ pub fn restore(state: &State<'_>, reference: &FolderRef) -> Result<Plan> {
     match folder.record.status {
         Status::Ready => return Ok(Plan::unchanged(format!("vfolder {key} is not in the trash"))),
         Status::Trashed => {}
-        other => {
-            return Err(Error::conflict(format!(
-                "the vfolder {key} is {}, and cannot be restored",
-                other.name()
-            )));
-        }
+        _ => return Err(not_ready(&folder)),
     }
     site.place.open_for_folders()?;
     let record = VFolder { status: Status::Ready, trashed_at: None, ..folder.record.clone() };

@@ -7,12 +7,12 @@ use uuid::Uuid;
 use super::document::{self, Paths};
 use super::resolve::{self, Folder};
 use super::scope::{self, Site};
-use super::{State, invitation, sidecar};
+use super::{State, claim, invitation, share, sidecar};
 use crate::domain::error::{Error, Result};
 use crate::domain::name;
 use crate::domain::owner::Owner;
 use crate::domain::permission::{self, Action, Level, Source};
-use crate::domain::record::{Status, VFolder, Volume};
+use crate::domain::record::{Status, Transit, VFolder, Volume};
 use crate::domain::reference::FolderRef;
 use crate::domain::size::Limit;
 use crate::plan::{Outcome, Plan, Step};
@@ -59,17 +59,8 @@ pub fn create(state: &State<'_>, request: &Create) -> Result<Plan> {
             owner.name()
         )));
     }
-    let count = registry.keys_with_prefix::<VFolder>(&format!("{owner}/")).len() as u64;
-    if let Some(most) = known.allowance.max_vfolders.filter(|most| count >= *most) {
-        return Err(Error::conflict(format!(
-            "{owner} owns {count} vfolders, and may own {most} (the trash counts)"
-        ))
-        .hint(format!(
-            "purge some, or: vfadm {} set {} --max-vfolders N",
-            owner.kind(),
-            owner.name()
-        )));
-    }
+    claim::require_free(registry, &owner, &folder_name, None)?;
+    claim::require_count(registry, &owner, &known, 1)?;
     let (volume_name, volume) = resolve::volume(registry, request.volume.as_deref(), &owner)?;
     require_use_of(&volume_name, &volume, &owner)?;
     permission::require_action(&volume_name, &volume, Action::Create, &owner)?;
@@ -86,6 +77,7 @@ pub fn create(state: &State<'_>, request: &Create) -> Result<Plan> {
         created_at: now(),
         trashed_at: None,
         shares: Default::default(),
+        transfer: None,
         extra: Default::default(),
     };
     plan.steps.push(Step::MakeFolder {
@@ -260,12 +252,39 @@ pub(super) fn require_ready(folder: &Folder) -> Result<()> {
     if folder.record.status == Status::Ready {
         return Ok(());
     }
+    Err(not_ready(folder))
+}
+
+/// Why something cannot be done with a folder that is not ready.
+pub(super) fn not_ready(folder: &Folder) -> Error {
     let key = folder.key();
+    if let Some(transit) = &folder.record.transfer {
+        let error = Error::conflict(format!(
+            "the vfolder {key} is being transferred to {} on '{}'",
+            transit.to, transit.volume
+        ));
+        return error.hint(both_ways(folder, transit));
+    }
     let error = Error::conflict(format!("the vfolder {key} is {}", folder.record.status.name()));
-    Err(match folder.record.status {
+    match folder.record.status {
         Status::Trashed => error.hint(format!("vfadm vfolder restore {key}")),
+        Status::Purging => {
+            error.hint(format!("vfadm vfolder purge {key} goes on with it, if it was cut off"))
+        }
         _ => error,
-    })
+    }
+}
+
+/// How a transfer that was cut off is ended, or taken back.
+pub(super) fn both_ways(folder: &Folder, transit: &Transit) -> String {
+    let command = |owner: &Owner, volume: &str| {
+        format!("vfadm vfolder transfer {} {owner} --volume {volume}", folder.key())
+    };
+    let back = command(&folder.owner, &folder.record.volume);
+    format!(
+        "{} goes on with it, if it was cut off; {back} takes it back",
+        command(&transit.to, &transit.volume)
+    )
 }
 
 /// Plans another name.
@@ -294,9 +313,7 @@ pub fn rename(state: &State<'_>, reference: &FolderRef, new_name: &str) -> Resul
             .hint("'vfadm invitation list' shows them; take them back first: vfadm invitation cancel"));
         }
     }
-    if state.registry.contains::<VFolder>(&new) {
-        return Err(Error::conflict(format!("the vfolder {new} exists already")).hint("choose another name"));
-    }
+    claim::require_free(state.registry, &folder.owner, &new_name, None)?;
     let mut plan = Plan::new(Outcome::Changed, format!("vfolder {old} renamed to {new}"));
     plan.changes.push(Change::remove::<VFolder>(old));
     plan.changes.push(Change::put(new, &folder.record)?);
@@ -327,6 +344,9 @@ pub fn set(
         Plan::new(Outcome::Changed, format!("vfolder {key} changed"))
     };
     if plan.outcome == Outcome::Changed {
+        let project = resolve::owning_project(state.registry, &folder.owner)?;
+        let above = share::sessions_above(state.registry, &folder.owner, &folder.record, project.as_ref())?;
+        plan.warnings = above.iter().map(share::keeps).collect();
         plan.changes.push(Change::put(key, &folder.record)?);
         plan.after.push(sidecar::folder(state.registry, &site.place, &folder.name, &folder.record));
     }

@@ -8,6 +8,7 @@ use crate::drivers::Expect;
 use crate::escapes::found_and_mended;
 use crate::site::{NOBODY, Site, Write, write};
 use crate::support::MIB;
+use crate::transfers;
 
 /// One row of the table.
 pub struct Case {
@@ -32,12 +33,15 @@ pub const CASES: &[Case] = &[
     Case { name: "sparse", run: |s| seen(sparse(s)) },
     Case { name: "nested", run: |s| seen(nested(s)) },
     Case { name: "one_pass", run: one_pass },
+    Case { name: "transfer", run: transfers::transfer },
+    Case { name: "transfer_full", run: |s| seen(transfers::transfer_full(s)) },
+    Case { name: "transfer_volume", run: transfers::transfer_volume },
     Case { name: "escapes", run: escapes },
     Case { name: "gone_without_a_trace", run: |s| seen(gone_without_a_trace(s)) },
 ];
 
 /// What was seen; a refusal that the table names, as an `Err`, is as good.
-type Seen = Result<String, String>;
+pub type Seen = Result<String, String>;
 
 fn seen(seen: Seen) -> String {
     seen.unwrap_or_else(|refused| refused)
@@ -70,8 +74,14 @@ fn overfill(site: &Site<'_>, folder: &Path, file: &str, mib: u64) -> Write {
     all
 }
 
+/// Insists that what can still be written to a folder is stopped within so many bytes.
+#[track_caller]
+pub fn stopped_by(site: &Site<'_>, folder: &Path, limit: u64) -> String {
+    stopped(site, &overfill(site, folder, "more", 32), limit)
+}
+
 /// A limited scope of 8 MiB and a folder that is full.
-fn full(site: &Site<'_>) -> Result<std::path::PathBuf, String> {
+pub fn full(site: &Site<'_>) -> Result<std::path::PathBuf, String> {
     site.limit("8m")?;
     let folder = site.folder("alice");
     stopped(site, &overfill(site, &folder, "fill", 16), 8 * MIB);

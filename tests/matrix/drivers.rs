@@ -281,6 +281,7 @@ pub const DRIVERS: &[Driver] = &[
             ("two_scopes", NO_LIMITS),
             ("sparse", NO_LIMITS),
             ("nested", NO_LIMITS),
+            ("transfer_full", NO_LIMITS),
             ("gone_without_a_trace", NO_LIMITS),
             ("unused_scope", Expect::Differs("not counted")),
         ],

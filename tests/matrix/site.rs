@@ -120,6 +120,12 @@ impl<'a> Site<'a> {
         self.lab.path(&format!("{owner}/data"))
     }
 
+    /// The path of a folder.
+    #[track_caller]
+    pub fn path(&self, key: &str) -> PathBuf {
+        self.lab.path(key)
+    }
+
     /// The document of a scope.
     #[track_caller]
     pub fn scope(&self, owner: &str) -> Value {

@@ -42,10 +42,27 @@ pub fn no_intents(lab: &Lab, at: &str) {
     assert!(intents.is_empty(), "{at}: intents are left: {intents:?}");
 }
 
-/// Every folder on disk has its record and the other way round, sidecars too, and nothing lies about.
+/// Every folder on disk has its record and the other way round, sidecars too, and nothing lies about; on every volume.
 pub fn assert_whole(lab: &Lab, at: &str) {
+    let folders = records(lab, "vfolders");
+    for (name, volume) in records(lab, "volumes") {
+        let here = folders.iter().filter(|(_, record)| record["volume"] == name.as_str());
+        assert_volume_whole(Path::new(volume["path"].as_str().expect("a path")), here, at);
+    }
+    for dir in [&lab.root, &lab.root.join(".vfadm"), &lab.root.join(".vfadm/backups")] {
+        nothing_loose(dir, at);
+    }
+}
+
+fn nothing_loose(dir: &Path, at: &str) {
+    let loose = |name: &String| name.contains("tmp") || name.contains(".new");
+    let temporary: Vec<String> = names(dir).into_iter().filter(loose).collect();
+    assert!(temporary.is_empty(), "{at}: temporary files in {}: {temporary:?}", dir.display());
+}
+
+fn assert_volume_whole<'a>(volume: &Path, folders: impl Iterator<Item = (&'a String, &'a Value)>, at: &str) {
     let (mut ready, mut trashed) = (BTreeSet::new(), BTreeSet::new());
-    for (name, record) in records(lab, "vfolders") {
+    for (name, record) in folders {
         let id = record["id"].as_str().expect("an id").replace('-', "");
         match record["status"].as_str() {
             Some("ready") => ready.insert(id),
@@ -56,8 +73,8 @@ pub fn assert_whole(lab: &Lab, at: &str) {
 
     let (mut on_disk, mut in_trash, mut stray) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
     let mut scopes = BTreeSet::new();
-    for scope in names(&lab.volume).into_iter().filter(|n| is_hex(n, 32)) {
-        let dir = lab.volume.join(&scope);
+    for scope in names(volume).into_iter().filter(|n| is_hex(n, 32)) {
+        let dir = volume.join(&scope);
         for first in names(&dir) {
             match first.as_str() {
                 ".trash" => in_trash.extend(names(&dir.join(first))),
@@ -78,26 +95,22 @@ pub fn assert_whole(lab: &Lab, at: &str) {
     assert_eq!(in_trash, trashed, "{at}: folders in .trash (left) and trashed in the registry (right)");
 
     let mut sidecars = BTreeSet::new();
-    for scope in names(&lab.volume.join(".vfadm")) {
+    for scope in names(&volume.join(".vfadm")) {
         assert!(scopes.contains(&scope), "{at}: sidecars of a scope that is gone: {scope}");
-        let files = names(&lab.volume.join(".vfadm").join(scope));
+        let files = names(&volume.join(".vfadm").join(scope));
         sidecars.extend(files.into_iter().filter(|f| f != "scope.yaml").map(|f| f.replace('-', "")));
     }
     let expected = ready.union(&trashed).map(|id| format!("{id}.yaml")).collect();
     assert_eq!(sidecars, expected, "{at}: sidecars (left) and folders of the registry (right)");
-
-    let loose = |name: &String| name.contains("tmp") || name.contains(".new");
-    for dir in [&lab.root, &lab.root.join(".vfadm"), &lab.root.join(".vfadm/backups"), &lab.volume] {
-        let temporary: Vec<String> = names(dir).into_iter().filter(loose).collect();
-        assert!(temporary.is_empty(), "{at}: temporary files in {}: {temporary:?}", dir.display());
-    }
+    nothing_loose(volume, at);
 }
 
-/// The limits in the kernel are those of the registry, and the kernel has no scope that the registry does not know.
+/// The limits in the kernel are those of the registry, and the kernel has no scope that the registry does not know; on the
+/// volume `local`.
 pub fn kernel_matches_registry(lab: &Lab, at: &str) {
     let kernel = kernel_limits(&lab.volume);
     let mut known = BTreeSet::new();
-    for (name, scope) in records(lab, "scopes") {
+    for (name, scope) in records(lab, "scopes").into_iter().filter(|(name, _)| name.ends_with("@local")) {
         let Some(id) = scope["kernel_id"].as_u64() else { continue };
         known.insert(id);
         if scope["present"] == Value::Bool(true) {

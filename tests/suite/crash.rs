@@ -33,8 +33,8 @@ struct Case {
     again: &'static [i32],
     /// Purges are finished by the same command only; everything else by the next one, whatever it is.
     long: bool,
-    /// Where the data of `alice/data` must still be after the second run; `None`: it is to be gone.
-    kept: Option<&'static str>,
+    /// Where the data of `alice/data` must still be after the second run, and in which status; `None`: it is to be gone.
+    kept: Option<(&'static str, &'static str)>,
 }
 
 const FOLDER_CASES: &[Case] = &[
@@ -60,7 +60,7 @@ const FOLDER_CASES: &[Case] = &[
         command: "vfolder delete alice/data",
         again: &[0],
         long: false,
-        kept: Some("trashed"),
+        kept: Some(("alice/data", "trashed")),
     },
     Case {
         name: "restore",
@@ -68,7 +68,7 @@ const FOLDER_CASES: &[Case] = &[
         command: "vfolder restore alice/data",
         again: &[0],
         long: false,
-        kept: Some("ready"),
+        kept: Some(("alice/data", "ready")),
     },
     Case {
         name: "purge, with its scope",
@@ -88,6 +88,36 @@ const FOLDER_CASES: &[Case] = &[
     },
 ];
 
+const TRANSFER_CASES: &[Case] = &[
+    Case {
+        name: "transfer, by the storage itself",
+        arrange: &["vfolder create alice/data"],
+        command: "vfolder transfer alice/data bob",
+        again: &[0, 3],
+        long: false,
+        kept: Some(("bob/data", "ready")),
+    },
+    Case {
+        name: "transfer, by a copy",
+        arrange: &["vfolder create alice/other", "vfolder create alice/data"],
+        command: "vfolder transfer alice/data bob --volume second",
+        again: &[0, 3],
+        long: true,
+        kept: Some(("bob/data", "ready")),
+    },
+    Case {
+        name: "transfer, taken back",
+        arrange: &["vfolder create alice/data", CUT_OFF],
+        command: "vfolder transfer alice/data alice",
+        again: &[0],
+        long: true,
+        kept: Some(("alice/data", "ready")),
+    },
+];
+
+/// Stands for a transfer that is killed while it copies.
+const CUT_OFF: &str = "vfolder transfer alice/data bob --volume second";
+
 const QUOTA_CASES: &[Case] = &[
     Case {
         name: "quota set, another limit",
@@ -95,7 +125,7 @@ const QUOTA_CASES: &[Case] = &[
         command: "quota set alice 64m",
         again: &[0],
         long: false,
-        kept: Some("ready"),
+        kept: Some(("alice/data", "ready")),
     },
     Case {
         name: "quota set, before the first folder",
@@ -160,6 +190,10 @@ fn arrange(lab: &Lab, case: &Case) {
         lab.ok("quota unset alice");
     }
     for line in case.arrange {
+        if *line == CUT_OFF {
+            cut_off(lab, line);
+            continue;
+        }
         lab.ok(line);
         if *line == "vfolder create alice/data" {
             let folder = lab.path("alice/data");
@@ -167,6 +201,14 @@ fn arrange(lab: &Lab, case: &Case) {
             fs::write(folder.join("below/kept"), "kept").unwrap();
         }
     }
+}
+
+/// Kills a transfer at its first copied file.
+fn cut_off(lab: &Lab, line: &str) {
+    let options =
+        ["--trace=fchown,fchownat", "--inject=fchown,fchownat:signal=KILL:when=1"].map(str::to_owned);
+    traced(lab, &lab.dir().join("trace"), &options, line).exits(137);
+    assert_eq!(lab.folder("alice/data", "status"), "copying");
 }
 
 fn die_everywhere(lab: &Lab, case: &Case) {
@@ -236,11 +278,11 @@ fn survive(lab: &Lab, case: &Case, at: &str) {
     assert_whole(lab, at);
     kernel_matches_registry(lab, at);
     match case.kept {
-        Some(status) => {
-            assert_eq!(lab.folder("alice/data", "status"), status, "{at}");
-            let restored = lab.run("vfolder restore alice/data");
+        Some((key, status)) => {
+            assert_eq!(lab.folder(key, "status"), status, "{at}");
+            let restored = lab.run(&format!("vfolder restore {key}"));
             assert_eq!(restored.code, 0, "{at}: {restored:?}");
-            let kept = fs::read_to_string(lab.path("alice/data").join("below/kept"));
+            let kept = fs::read_to_string(lab.path(key).join("below/kept"));
             assert_eq!(kept.ok().as_deref(), Some("kept"), "{at}: the tenant's data");
         }
         None if case.long => {
@@ -284,6 +326,30 @@ fn folders_survive_a_kill_at_any_call_on_btrfs() {
     let lab = Lab::btrfs();
     lab.ok("user set alice --default-quota 48m");
     for case in FOLDER_CASES {
+        die_everywhere(&lab, case);
+    }
+}
+
+#[test]
+fn transfers_survive_a_kill_at_any_call_on_a_plain_directory() {
+    let lab = Lab::plain();
+    fs::create_dir(lab.dir().join("second")).unwrap();
+    lab.ok(&format!("volume add second {} --quota none", lab.dir().join("second").display()));
+    lab.ok("volume set local --default");
+    for case in TRANSFER_CASES {
+        die_everywhere(&lab, case);
+    }
+}
+
+#[test]
+fn transfers_survive_a_kill_at_any_call_on_btrfs() {
+    let lab = Lab::btrfs();
+    lab.ok("user set alice --default-quota 48m");
+    lab.ok("user set bob --default-quota 32m");
+    let image = lab.second("second", "btrfs", 256 << 20);
+    lab.ok(&format!("volume add second {} --quota btrfs", image.mount.display()));
+    lab.ok("volume set local --default");
+    for case in &TRANSFER_CASES[..2] {
         die_everywhere(&lab, case);
     }
 }

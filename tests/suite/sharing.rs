@@ -144,8 +144,10 @@ fn a_member_has_the_folders_level_from_joining_to_leaving_unless_a_grant_says_ot
     assert_eq!(level(&lab, "bob", "sets"), "out of reach");
     lab.ok("vfolder set project/ml/sets --perm rw");
     assert_eq!((level(&lab, "bob", "sets"), level(&lab, "carol", "sets")), ("rw".into(), "rw".into()));
+    lab.ok("vfolder share project/ml/sets --with carol --perm rw");
     lab.ok("project remove-member ml carol");
     assert_eq!(level(&lab, "carol", "sets"), "out of reach");
+    assert_eq!(grants(&lab, "project/ml/sets"), json!([]));
 }
 
 #[test]
@@ -291,6 +293,20 @@ fn less_than_a_running_session_has_is_refused_unless_forced() {
     lab.ok("vfolder share alice/data --with bob --perm rw");
     lab.ok("session start look --user bob -m data:ro");
     lab.ok("vfolder share alice/data --with bob --perm ro");
+}
+
+#[test]
+fn a_lower_level_in_a_project_leaves_running_mounts_and_says_so() {
+    for (level, user, line) in [
+        ("rw", "bob", "vfolder set project/ml/sets --perm ro"),
+        ("ro", "alice", "project add-member ml alice --role member"),
+    ] {
+        let lab = site();
+        lab.ok(&format!("vfolder set project/ml/sets --perm {level}"));
+        lab.ok(&format!("session start train --user {user} --project ml -m project/ml/sets:rw"));
+        let told = format!("session train of {user} keeps its mount until it ends");
+        lab.run(line).exits(0).says(&[&told]);
+    }
 }
 
 #[test]

@@ -1,0 +1,91 @@
+//! The part of a transfer that takes long, done without the lock. Each can be called again.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use super::{Way, again};
+use crate::domain::error::Result;
+use crate::domain::record::VFolder;
+use crate::host::dir::Dir;
+use crate::host::process;
+use crate::ops::{Context, lock, sidecar};
+use crate::plan::{self, Outcome, Plan, ScopePlace};
+use crate::quota::Handover;
+use crate::registry::Change;
+use crate::tree::Progress;
+use crate::tree::copy::{CopyOptions, copy};
+
+/// Charges the folder to its new owner, or copies it and removes the original.
+pub(super) fn carry_over(ctx: &Context, way: &Way, progress: &dyn Progress) -> Result<()> {
+    let place = way.aside();
+    if way.route != Handover::Copied {
+        let folder = way.from.place.open_folder(Path::new(&place))?;
+        return way.from.place.volume.driver().recharge(&way.to.place.at(), &folder, progress);
+    }
+    if !way.transit.copied {
+        copy_over(way, &place, progress)?;
+        mark_copied(ctx, way)?;
+    }
+    remove(&way.from.place, &place, progress)
+}
+
+/// Undoes what was done of it.
+pub(super) fn carry_back(way: &Way, progress: &dyn Progress) -> Result<()> {
+    let place = way.aside();
+    if way.route == Handover::Copied {
+        return remove(&way.to.place, &place, progress);
+    }
+    let folder = way.from.place.open_folder(Path::new(&place))?;
+    way.from.place.volume.driver().recharge(&way.from.place.at(), &folder, progress)
+}
+
+fn copy_over(way: &Way, place: &str, progress: &dyn Progress) -> Result<()> {
+    // After a crash of the host nobody knows what of an earlier copy is on the disk.
+    if way.transit.boot_id != process::boot_id() {
+        remove(&way.to.place, place, progress)?;
+    }
+    let original = way.from.place.open_folder(Path::new(place))?;
+    let target = staged(&way.to.place, Path::new(place))?;
+    let options = CopyOptions { threads: 0, share: false };
+    copy(&original, &target, &options, progress)?;
+    Ok(target.sync_filesystem()?)
+}
+
+/// The folder that is copied to, made if need be.
+fn staged(scope: &ScopePlace, place: &Path) -> Result<Dir> {
+    let (parents, name) = place.parent().zip(place.file_name()).unwrap_or((place, OsStr::new("")));
+    let top = scope.open_for_folders()?;
+    let driver = scope.volume.driver();
+    driver.despite_limit(&scope.at(), &mut || top.ensure_path(parents, 0o700).map(drop))?;
+    let parent = top.open_beneath(parents)?;
+    if parent.stat(name)?.is_none() {
+        driver.make_folder(&scope.at(), &parent, name)?;
+    }
+    scope.open_folder(place)
+}
+
+fn remove(scope: &ScopePlace, place: &str, progress: &dyn Progress) -> Result<()> {
+    if scope.lacks_folder(Path::new(place))? {
+        return Ok(());
+    }
+    let (parents, name) = place.rsplit_once('/').unwrap_or((".", place));
+    let parent = scope.open()?.open_beneath(Path::new(parents))?;
+    scope.volume.driver().remove_folder(&scope.at(), &parent, OsStr::new(name), progress)?;
+    Ok(parent.sync()?)
+}
+
+/// From here on the copy counts.
+fn mark_copied(ctx: &Context, way: &Way) -> Result<()> {
+    let (mut locked, _) = lock(ctx)?;
+    let way = again(&locked.registry, way)?;
+    let mut record = way.folder.record.clone();
+    if let Some(transit) = &mut record.transfer {
+        transit.copied = true;
+    }
+    let mut plan = Plan::new(Outcome::Changed, "");
+    plan.changes.push(Change::put::<VFolder>(way.folder.key(), &record)?);
+    plan.after.push(sidecar::folder(&locked.registry, &way.from.place, &way.folder.name, &record));
+    plan::execute(&mut locked, &plan, &ctx.command)?;
+    locked.unlock();
+    Ok(())
+}

@@ -1,0 +1,342 @@
+//! Another owner or volume for a folder: who may, what refuses it, what becomes of grants and invitations, and what
+//! holds while it is under way.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::{Lab, Output, Snapshot, VFADM, wait_until, words};
+
+use super::consistency::{assert_whole, no_intents};
+
+/// alice owns `data` with a file in it; `ml` (alice its admin, bob a member) owns `sets`. carol is nobody's.
+fn site() -> Lab {
+    let lab = Lab::plain();
+    lab.ok("user add carol");
+    lab.ok("vfolder create alice/data");
+    fs::write(lab.path("alice/data").join("file"), "kept").unwrap();
+    lab.ok("vfolder create project/ml/sets --perm ro");
+    lab
+}
+
+/// The same with a second volume, to which everything has to be copied.
+fn two_volumes() -> Lab {
+    let lab = site();
+    let second = lab.dir().join("second");
+    fs::create_dir(&second).unwrap();
+    lab.ok(&format!("volume add second {} --quota none", second.display()));
+    lab.ok("volume set local --default");
+    lab
+}
+
+/// Kills a transfer while it copies: at the first owner that it gives to something.
+#[track_caller]
+fn cut_off(lab: &Lab, line: &str) {
+    let mut strace = Command::new("/usr/bin/strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "--trace=fchown,fchownat"]);
+    strace.args(["--inject=fchown,fchownat:signal=KILL:when=1", VFADM]).args(words(line));
+    let out = strace.env_clear().env("VFADM_ROOT", &lab.root).output().expect("strace starts");
+    Output::of(line.to_owned(), &out).exits(137);
+}
+
+#[track_caller]
+fn kept(lab: &Lab, folder: &str) {
+    let text = fs::read_to_string(lab.path(folder).join("file"));
+    assert_eq!(text.ok().as_deref(), Some("kept"), "{folder}");
+}
+
+#[test]
+fn who_may_transfer() {
+    for (line, code) in [
+        ("alice/data bob", 0),
+        ("alice/data project/ml", 0),
+        ("project/ml/sets carol", 0),
+        ("alice/data bob --as alice", 0),
+        ("data bob --as alice", 0),
+        ("alice/data project/ml --as alice", 0),
+        ("project/ml/sets alice --as alice", 0),
+        ("project/ml/sets bob --as bob", 5),
+        ("alice/data bob --as bob", 3),
+        ("alice/data carol --as carol", 3),
+        ("alice/data nobody", 3),
+        ("alice/data project/nothing", 3),
+        ("alice/nothing bob", 3),
+    ] {
+        let lab = site();
+        let before = lab.registry_text();
+        lab.run(&format!("vfolder transfer {line}")).exits(code);
+        assert_eq!(lab.registry_text() == before, code != 0, "{line}");
+    }
+    let lab = site();
+    lab.ok("project add secret");
+    lab.fails(5, "vfolder transfer alice/data project/secret --as alice").says(&["alice is no member of"]);
+    lab.ok("vfolder share alice/data --with bob --perm rw");
+    lab.fails(5, "vfolder transfer alice/data bob --as bob").says(&["bob may not transfer"]);
+}
+
+#[test]
+fn it_is_refused_where_the_new_owner_or_a_volume_would_not_hold_it() {
+    for (arrange, line, code, words) in [
+        ("vfolder create bob/data", "alice/data bob", 4, "the vfolder user/bob/data exists already"),
+        (
+            "vfolder create bob/data\nvfolder delete bob/data",
+            "alice/data bob",
+            4,
+            "is in the trash, and keeps",
+        ),
+        ("user set bob --max-vfolders 0", "alice/data bob", 4, "user/bob owns 0 vfolders, and may own 0"),
+        ("user set bob --state inactive", "alice/data bob", 5, "user/bob is inactive"),
+        ("vfolder create alice/.conf", "alice/.conf project/ml", 2, "a project cannot own '.conf'"),
+        ("volume block local modify", "alice/data bob", 5, "blocks 'modify' for user/alice"),
+        ("volume block local modify --for alice", "alice/data bob", 5, "blocks 'modify' for user/alice"),
+        ("volume block local create", "alice/data bob", 5, "blocks 'create' for user/bob"),
+        ("volume block local create --for bob", "alice/data bob", 5, "blocks 'create' for user/bob"),
+        ("vfolder delete alice/data", "alice/data bob", 4, "the vfolder user/alice/data is trashed"),
+        ("session start s --user alice -m data", "alice/data bob", 6, "is in use by session s"),
+        (
+            "user set bob --max-quota 1m",
+            "alice/data bob",
+            8,
+            "a limit of 1 MiB cannot be enforced for user/bob",
+        ),
+    ] {
+        let lab = site();
+        for step in arrange.lines() {
+            lab.ok(step);
+        }
+        let before = lab.registry_text();
+        lab.fails(code, &format!("vfolder transfer {line}")).says(&[words]);
+        lab.fails(code, &format!("vfolder transfer {line} --dry-run")).says(&[words]);
+        assert_eq!(lab.registry_text(), before, "{arrange}: {line}");
+    }
+}
+
+/// A name, a number or room: alice is told the same of bob's, whatever it is.
+#[test]
+fn a_user_does_not_learn_what_the_new_owner_has() {
+    let lab = Lab::btrfs();
+    lab.ok("vfolder create alice/data");
+    fs::write(lab.path("alice/data").join("file"), vec![1; 1 << 20]).unwrap();
+    nix::unistd::sync();
+    let mut answers = Vec::new();
+    for (arrange, back) in [
+        ("vfolder create bob/data", "vfolder delete bob/data --purge --yes"),
+        ("user set bob --max-vfolders 0", "user set bob --max-vfolders unlimited"),
+        ("user set bob --max-quota 256k", "user set bob --max-quota unlimited"),
+    ] {
+        lab.ok(arrange);
+        let refused = lab.fails(4, "vfolder transfer alice/data bob --as alice");
+        answers.push(refused.stderr);
+        lab.ok(back);
+    }
+    assert!(answers[0].contains("user/bob cannot take the vfolder user/alice/data"), "{answers:?}");
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    lab.ok("vfolder transfer alice/data bob --as alice");
+}
+
+#[test]
+fn what_is_as_asked_is_unchanged_and_a_dry_run_writes_nothing() {
+    let lab = two_volumes();
+    let same = lab.json("vfolder transfer alice/data alice");
+    assert_eq!(same["outcome"], "unchanged", "{same}");
+    let before = Snapshot::of(&[&lab.root, &lab.dir().join("second")]);
+    let planned = lab.json("vfolder transfer alice/data bob --dry-run");
+    assert_eq!(planned["outcome"], "planned");
+    let steps: Vec<&str> = planned["steps"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+    assert!(steps[0].starts_with("make the quota scope of user/bob"), "{steps:?}");
+    assert!(steps[1].ends_with(", charged to user/bob"), "{steps:?}");
+    assert!(steps[2].starts_with("remove the empty quota scope of user/alice"), "{steps:?}");
+    let planned = lab.json("vfolder transfer alice/data bob --volume second --dry-run");
+    assert!(planned["steps"][0].as_str().unwrap().starts_with("copy "), "{planned}");
+    before.same_as(&Snapshot::of(&[&lab.root, &lab.dir().join("second")]), "a dry run");
+}
+
+#[test]
+fn grants_and_invitations_that_mean_nothing_with_the_new_owner_end() {
+    let lab = site();
+    lab.ok("user add dave");
+    lab.ok("vfolder share alice/data --with bob carol --perm rw");
+    lab.ok("vfolder invite alice/data dave --perm ro --as alice");
+    let item = lab.json("vfolder transfer alice/data bob")["item"].clone();
+    assert_eq!(item["shares"], json!([{"user": "carol", "permission": "rw"}]));
+    let states = |lab: &Lab| -> Vec<String> {
+        let list = lab.json("invitation list --all");
+        list["items"].as_array().unwrap().iter().map(|i| i["state"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(states(&lab), ["canceled"]);
+    // One that the superadmin sent holds, unless the new owner is who was invited.
+    lab.ok("vfolder invite bob/data dave --perm ro");
+    lab.ok("vfolder transfer bob/data carol");
+    assert!(states(&lab).contains(&"pending".to_owned()));
+    lab.ok("vfolder transfer carol/data dave");
+    assert_eq!(states(&lab), ["canceled", "canceled"]);
+}
+
+#[test]
+fn a_projects_folder_has_a_level_for_its_members_and_a_users_has_none() {
+    let lab = site();
+    lab.ok("vfolder share project/ml/sets --with bob --perm none");
+    let user = lab.json("vfolder transfer project/ml/sets carol")["item"].clone();
+    assert_eq!((&user["permission"], &user["shares"]), (&json!("rw"), &json!([])));
+    lab.fails(3, "vfolder show carol/sets --as bob");
+    lab.ok("vfolder transfer alice/data project/ml");
+    assert_eq!(lab.json("vfolder show project/ml/data --as bob")["permission"], "rw");
+    lab.fails(3, "vfolder show alice/data");
+    kept(&lab, "project/ml/data");
+}
+
+/// The old name is free, the new one taken; the session of the new owner has the file.
+#[test]
+fn the_folder_is_wholly_the_new_owners() {
+    let lab = site();
+    let id = lab.folder("alice/data", "id");
+    lab.ok("vfolder transfer alice/data bob");
+    assert_eq!(lab.folder("bob/data", "id"), id);
+    lab.ok("vfolder create alice/data");
+    lab.fails(4, "vfolder create bob/data");
+    let seen = lab.session("bob", "-m data", "cat data/file").exits(0);
+    assert_eq!(seen.stdout, "kept");
+    assert_whole(&lab, "after a transfer");
+    lab.ok("check");
+}
+
+#[test]
+fn while_it_is_under_way_nobody_has_it_and_its_place_is_kept() {
+    let lab = two_volumes();
+    lab.ok("user set bob --max-vfolders 2");
+    lab.ok("vfolder create bob/other --volume second");
+    cut_off(&lab, "vfolder transfer alice/data bob --volume second");
+    let shown = lab.json("vfolder show alice/data");
+    assert_eq!(shown["status"], "copying", "{shown}");
+    assert_eq!(shown["transfer"], json!({"to": "user/bob", "volume": "second"}));
+    for (line, code) in [
+        ("vfolder delete alice/data", 4),
+        ("vfolder delete alice/data --purge --yes", 4),
+        ("vfolder rename alice/data other", 4),
+        ("vfolder set alice/data --cloneable", 4),
+        ("vfolder share alice/data --with carol --perm ro", 4),
+        ("vfolder transfer alice/data carol", 4),
+        ("session start s --user alice -m data", 4),
+    ] {
+        let refused = lab.fails(code, line);
+        assert!(
+            refused.stderr.contains("copying") || refused.stderr.contains("is being transferred to"),
+            "{line}"
+        );
+    }
+    lab.fails(4, "vfolder create bob/data").says(&["user/alice/data is being transferred to user/bob"]);
+    lab.fails(4, "vfolder create bob/third").says(&["user/bob owns 2 vfolders, and may own 2"]);
+    lab.fails(4, "user remove bob --purge --yes").says(&[
+        "the vfolder user/alice/data is being transferred to user/bob on 'second'",
+        "vfadm vfolder transfer user/alice/data user/bob --volume second goes on with it",
+        "vfadm vfolder transfer user/alice/data user/alice --volume local takes it back",
+    ]);
+    lab.fails(4, "volume remove second --yes");
+    // The scope that it is going to stays, though its last folder goes.
+    lab.ok("vfolder delete bob/other --purge --yes");
+    lab.ok("vfolder transfer alice/data bob --volume second");
+    kept(&lab, "bob/data");
+    no_intents(&lab, "in the end");
+    assert_whole(&lab, "in the end");
+    lab.ok("check");
+}
+
+#[test]
+fn a_transfer_that_was_cut_off_can_be_taken_back() {
+    let lab = two_volumes();
+    cut_off(&lab, "vfolder transfer alice/data bob --volume second");
+    let planned = lab.json("vfolder transfer alice/data alice --dry-run");
+    assert!(planned["steps"][0].as_str().unwrap().starts_with("remove the copy "), "{planned}");
+    let back = lab.json("vfolder transfer alice/data alice");
+    assert_eq!((&back["outcome"], &back["item"]["status"]), (&json!("changed"), &json!("ready")));
+    kept(&lab, "alice/data");
+    lab.ok("vfolder create bob/data");
+    lab.ok("user remove bob --purge --yes");
+    no_intents(&lab, "in the end");
+    assert_whole(&lab, "in the end");
+    lab.ok("check");
+}
+
+/// One of the two wins; the other finds it gone, or under way.
+#[test]
+fn of_two_transfers_at_once_one_wins() {
+    let lab = two_volumes();
+    for round in 0..8 {
+        lab.ok(&format!("vfolder create alice/n{round}"));
+        let line = |to: &str| format!("vfolder transfer alice/n{round} {to} --volume second");
+        let lines = [line("bob"), line("carol")];
+        let codes: Vec<i32> = std::thread::scope(|scope| {
+            let runs: Vec<_> = lines.iter().map(|line| scope.spawn(|| lab.run(line).code)).collect();
+            runs.into_iter().map(|run| run.join().unwrap()).collect()
+        });
+        let lost = codes.iter().find(|code| **code != 0);
+        assert!(codes.contains(&0) && lost.is_some_and(|code| [3, 4, 6].contains(code)), "{codes:?}");
+    }
+    no_intents(&lab, "in the end");
+    assert_whole(&lab, "in the end");
+}
+
+#[test]
+fn a_removed_owners_folders_go_to_another_whole_or_not_at_all() {
+    let lab = two_volumes();
+    lab.ok("vfolder create alice/far --volume second");
+    lab.ok("vfolder create alice/old");
+    lab.ok("vfolder delete alice/old");
+    let before = lab.registry_text();
+    for (arrange, code, words, back) in [
+        ("vfolder create bob/old", 4, "user/bob/old exists already", "vfolder delete bob/old --purge --yes"),
+        ("user set bob --max-vfolders 2", 4, "and may own 2", "user set bob --max-vfolders unlimited"),
+        ("session start s --user alice -m far", 6, "is in use by session s", "session stop s"),
+    ] {
+        lab.ok(arrange);
+        lab.fails(code, "user remove alice --transfer-to bob --yes").says(&[words]);
+        lab.ok(back);
+    }
+    let records = |text: &str| -> Vec<String> {
+        text.lines().filter(|l| l.contains("user/alice/")).map(str::to_owned).collect()
+    };
+    assert_eq!(records(&lab.registry_text()), records(&before));
+    lab.fails(4, "user remove alice").says(&["vfadm user remove alice --transfer-to OWNER"]);
+    lab.fails(2, "user remove alice --transfer-to alice --yes");
+    let planned = lab.json("user remove alice --transfer-to bob --dry-run");
+    assert_eq!(planned["steps"][0], "transfer user/alice/data to user/bob", "{planned}");
+    lab.fails(2, "user remove alice --transfer-to bob")
+        .says(&["Remove user/alice, and give its 3 vfolders to user/bob?"]);
+    lab.ok("user remove alice --transfer-to bob --yes");
+    lab.fails(3, "user show alice");
+    let status = |name: &str| -> Value { lab.json(&format!("vfolder show bob/{name}"))["status"].clone() };
+    assert_eq!(
+        (status("data"), status("far"), status("old")),
+        (json!("ready"), json!("ready"), json!("trashed"))
+    );
+    assert_eq!(lab.folder("bob/far", "volume"), "second");
+    lab.ok("vfolder restore bob/old");
+    kept(&lab, "bob/data");
+    assert_whole(&lab, "in the end");
+    lab.ok("check");
+}
+
+#[test]
+fn ctrl_c_ends_a_copy_and_leaves_what_can_be_gone_on_with() {
+    let lab = two_volumes();
+    let folder = lab.path("alice/data");
+    fill(&folder);
+    let mut child = lab.command(words("vfolder transfer alice/data bob --volume second")).spawn().unwrap();
+    wait_until("it copies", || lab.folder("alice/data", "status") == "copying");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGINT)
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(lab.folder("alice/data", "status"), "copying");
+    lab.ok("vfolder transfer alice/data bob --volume second");
+    assert_eq!(fs::read_dir(lab.path("bob/data")).unwrap().count(), 20_001);
+    no_intents(&lab, "in the end");
+    assert_whole(&lab, "in the end");
+}
+
+fn fill(folder: &Path) {
+    for number in 0..20_000 {
+        fs::write(folder.join(format!("f{number}")), "x").unwrap();
+    }
+}
