@@ -43,7 +43,7 @@ pub struct CopyOptions {
 }
 
 /// Copies what is in `from`, with its own owner, mode, times and attributes, into the directory `to`, which exists
-/// and which only root may reach. Times of access in `from` are left alone.
+/// and which only root may reach; `to` itself is root's alone (0700) until all is done. Times of access in `from` are left alone.
 ///
 /// Equal to `cp -a`: holes, hard links within the tree, links, special files, owners, modes, times and extended
 /// attributes (but `ceph.*`, which Ceph computes) are kept; flags (`chattr`) are not. btrfs subvolumes are copied as
@@ -81,7 +81,7 @@ pub fn copy(from: &Dir, to: &Dir, options: &CopyOptions, progress: &dyn Progress
     copier.begin(&walk, &mut worker, &root, &status);
     let finished = walk.run(&copier, Arc::clone(&root));
     if finished {
-        copier.leave(&walk, &mut worker, &root, &root);
+        copier.complete(&walk, &mut worker, &root, &status);
     }
     copier.end(&walk, worker);
     let stopped = walk.stopped();

@@ -5,18 +5,19 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::libc;
 
-use super::attributes;
+use super::attributes::{self, DEFAULT_ACL};
 use super::{Copier, Copy, Here, Place, Target, Trouble, Worker};
 use crate::host::dir::Dir;
 use crate::host::entries::{self, Block, Kind, Status, Time};
-use crate::host::{Error, copying};
+use crate::host::{Error, copying, xattr};
 use crate::tree::Progress;
 use crate::tree::node::Node;
 use crate::tree::remove::{RemoveOptions, remove};
-use crate::tree::walk::At;
+use crate::tree::walk::{At, Visit};
 
 /// What is kept about a directory of the target until it is left.
 pub(super) struct Made {
@@ -26,7 +27,7 @@ pub(super) struct Made {
     accessed: Time,
     modified: Time,
     /// The source has an ACL for new entries, which those of the copy must not get by it.
-    has_default: std::sync::atomic::AtomicBool,
+    has_default: AtomicBool,
 }
 
 /// What had the name in the target.
@@ -44,19 +45,44 @@ impl Made {
 }
 
 impl Copier {
-    /// The directory that the walk begins in.
+    /// Prepares the directory that is copied into. It is root's alone until all is done, so that nobody gets at what
+    /// is below.
     pub(super) fn begin(&self, walk: &Copy<'_>, worker: &mut Worker, root: &Node<Target>, status: &Status) {
         let place = Arc::new(Node::new(None, c"", 0, Made::new(true, status)));
         let _ = place.identity.set(self.top);
         let _ = root.data.set(Arc::clone(&place));
-        let furnished = walk.handles.get(root).map_err(Trouble::Source).and_then(|source| {
-            let handle = self.target.get(&place).map_err(Trouble::Target)?;
-            self.furnish(walk, worker, root, &source, &Here { place, handle }, status)
-        });
         worker.copied.directories += 1;
-        if let Err(trouble) = furnished {
+        let prepare = || {
+            let source = walk.handles.get(root).map_err(Trouble::Source)?;
+            let handle = self.target.get(&place).map_err(Trouble::Target)?;
+            entries::seize(&handle).map_err(Trouble::Target)?;
+            match xattr::remove(&handle, DEFAULT_ACL) {
+                Err(e) if e.raw_os_error() != Some(libc::EOPNOTSUPP) => return Err(Trouble::Target(e)),
+                _ => {}
+            }
+            self.prune(walk, root, &source, &Here { place, handle })
+        };
+        if let Err(trouble) = prepare() {
             self.trouble(walk, worker, root, None, trouble);
         }
+    }
+
+    /// Makes the directory that was copied into what the source is.
+    pub(super) fn complete(
+        &self,
+        walk: &Copy<'_>,
+        worker: &mut Worker,
+        root: &Node<Target>,
+        status: &Status,
+    ) {
+        let described = self.here(worker, root).and_then(|here| {
+            let source = walk.handles.get(root).map_err(Trouble::Source)?;
+            self.describe_directory(worker, root, &source, &here, status)
+        });
+        if let Err(trouble) = described {
+            self.trouble(walk, worker, root, None, trouble);
+        }
+        self.leave(walk, worker, root, root);
     }
 
     /// Makes a directory, or finds it from an earlier run, and opens it.
@@ -104,19 +130,30 @@ impl Copier {
         here: &Here,
         status: &Status,
     ) -> Result<(), Trouble> {
+        self.describe_directory(worker, node, source, here, status)?;
+        if here.place.data.existed { self.prune(walk, node, source, here) } else { Ok(()) }
+    }
+
+    fn describe_directory(
+        &self,
+        worker: &mut Worker,
+        node: &Node<Target>,
+        source: &OwnedFd,
+        here: &Here,
+        status: &Status,
+    ) -> Result<(), Trouble> {
         let Worker { buffers, copied, .. } = worker;
-        let existed = here.place.data.existed;
         let copy = attributes::Copy {
             source: source.as_fd(),
             target: here.handle.as_fd(),
             status,
             mode: None,
-            existed,
+            existed: here.place.data.existed,
         };
         let has_default =
             attributes::copy(&copy, buffers, &mut |text| copied.note(|| node.below(), || text))?;
-        here.place.data.has_default.store(has_default, std::sync::atomic::Ordering::Relaxed);
-        if existed { self.prune(walk, node, source, here) } else { Ok(()) }
+        here.place.data.has_default.store(has_default, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Removes what the source has not.
@@ -158,7 +195,7 @@ impl Copier {
         let handle = self.target.get(place).map_err(Trouble::Target)?;
         let Worker { buffers, copied, .. } = worker;
         let mut acl = Ok(());
-        if place.data.has_default.load(std::sync::atomic::Ordering::Relaxed) {
+        if place.data.has_default.load(Ordering::Relaxed) {
             let note = &mut |text| copied.note(|| node.below(), || text);
             acl = walk
                 .handles

@@ -26,6 +26,8 @@ fn make(lab: &Lab) {
         chown(lab.path(&format!("tree/{n}")), Some(n.into()), Some(7)).unwrap();
     }
     run("mkfifo", [lab.path("tree/fifo")]);
+    chown(lab.path("tree"), Some(13), Some(13)).unwrap();
+    fs::set_permissions(lab.path("tree"), fs::Permissions::from_mode(0o777)).unwrap();
 }
 
 #[test]
@@ -37,6 +39,9 @@ fn a_copy_goes_on_wherever_it_was_ended() {
     loop {
         let to = format!("copy{at}");
         let watched = lab.copy_watched(&to, &StopAt(at, AtomicU64::new(0)));
+        let top = lab.path(&to).metadata().unwrap();
+        // Nobody gets at what is not whole.
+        assert_eq!((top.uid(), top.mode() & 0o777), if watched.is_ok() { (13, 0o777) } else { (0, 0o700) });
         let finished = match watched {
             Ok(_) => true,
             Err(Error::Interrupted) => false,
