@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::scope::{self, Site};
 use super::vfolder::not_ready;
-use super::{State, claim, document, in_use, purge, share, sidecar, transfer};
+use super::{State, claim, document, in_use, purge, share, sidecar, transfer, volume};
 use crate::domain::error::{Error, Result};
 use crate::domain::name;
 use crate::domain::owner::{Owner, split_folder_key};
@@ -264,8 +264,9 @@ pub enum Leftovers {
     TransferredTo(Owner),
 }
 
-/// Plans the removal of an owner with its scopes, memberships, grants and invitations. Its folders have to be gone, or are
-/// yet to go: then each is checked as its purge or transfer will check it, for an owner is removed whole or not at all.
+/// Plans the removal of an owner with its scopes, memberships, grants, invitations, and the rules that volumes have for
+/// it. Its folders have to be gone, or are yet to go: then each is checked as its purge or transfer will check it, for an
+/// owner is removed whole or not at all.
 pub fn remove(
     state: &State<'_>,
     owner: &Owner,
@@ -316,6 +317,7 @@ pub fn remove(
         let site = Site { record: Some(record), ..Site::find(registry, owner, volume_name, &volume)? };
         scope::remove(&site, false, &mut plan)?;
     }
+    volume::forget_owner(registry, owner, &mut plan)?;
     match owner {
         Owner::User(_) => {
             require_no_session(state, name, |s| s.user == name)?;

@@ -16,7 +16,7 @@ use crate::domain::error::{Error, Result};
 use crate::domain::record::{Scope, VFolder, Volume};
 use crate::plan::{Outcome, Plan, Step, VolumeAt};
 use crate::registry::{Change, Registry};
-pub use actions::set_actions;
+pub use actions::{forget_owner, set_actions};
 pub use add::{Add, add, add_and_note};
 pub use capacity::warnings;
 pub use check::check;

@@ -1,5 +1,7 @@
 //! What volumes allow: every action stops every command that it concerns, for everybody or for one owner.
 
+use serde_json::json;
+
 use crate::support::Lab;
 
 /// Commands by the action that they need, on a root with the ready folder `alice/data` and the trashed `alice/old`.
@@ -93,10 +95,7 @@ fn rules_are_shown_kept_in_the_marker_and_unchanged_when_they_are_there() {
     let lab = site();
     let first = lab.json("volume block local mount clone");
     assert_eq!(first["outcome"], "changed");
-    assert_eq!(
-        first["item"]["allowed"],
-        serde_json::json!(["create", "modify", "delete", "invite", "share"])
-    );
+    assert_eq!(first["item"]["allowed"], json!(["create", "modify", "delete", "invite", "share"]));
     assert_eq!(lab.json("volume block local clone mount")["outcome"], "unchanged");
     lab.ok("volume allow local mount --for alice");
     assert_eq!(lab.json("volume allow-mount local --for alice")["outcome"], "unchanged");
@@ -108,6 +107,25 @@ fn rules_are_shown_kept_in_the_marker_and_unchanged_when_they_are_there() {
     lab.fails(3, "volume block local mount --for nobody").says(&["nobody"]);
     lab.fails(3, "volume block elsewhere mount").says(&["elsewhere"]);
     lab.fails(5, "volume allow local mount --as alice");
+}
+
+#[test]
+fn rules_for_an_owner_go_with_the_owner() {
+    let lab = site();
+    lab.ok("volume block local create --for bob");
+    lab.ok("volume block local mount");
+    lab.ok("volume allow local mount --for bob");
+    lab.ok("volume allow local mount --for project/ml");
+    lab.ok("user remove bob --yes");
+    lab.ok("project remove ml --yes");
+    let shown = lab.json("volume show local");
+    assert_eq!((&shown["blocked_for"], &shown["allowed_for"]), (&json!({}), &json!({})));
+    let marker = std::fs::read_to_string(lab.volume.join(".vfadm-volume.yaml")).unwrap();
+    assert!(!marker.contains("bob") && !marker.contains("project/ml"), "{marker}");
+    // Who comes later by the same name has what everybody has.
+    lab.ok("user add bob");
+    lab.ok("vfolder create bob/data");
+    lab.fails(5, "session plan --user bob -m data");
 }
 
 #[test]
@@ -126,5 +144,5 @@ fn an_automatic_mount_that_is_blocked_is_left_out_with_the_reason() {
     lab.ok("volume block-mount local");
     let plan = lab.json("session plan --user alice");
     assert_eq!(plan["skipped"][0]["skipped"], "the volume 'local' blocks 'mount' for user/alice", "{plan}");
-    assert_eq!(plan["mounts"], serde_json::json!([]));
+    assert_eq!(plan["mounts"], json!([]));
 }

@@ -6,7 +6,7 @@ use crate::domain::permission::Action;
 use crate::domain::record::Volume;
 use crate::ops::{State, document, in_use, resolve, sidecar};
 use crate::plan::{Outcome, Plan, Step, VolumeAt};
-use crate::registry::Change;
+use crate::registry::{Change, Registry};
 
 /// Plans to allow or block actions. A rule for one owner stands whatever is said for everybody.
 pub fn set_actions(
@@ -48,15 +48,7 @@ pub fn set_actions(
         Plan::unchanged(message)
     } else {
         let mut plan = Plan::new(Outcome::Changed, message);
-        plan.changes.push(Change::put(name, &volume)?);
-        let at = VolumeAt::new(registry.header.registry, name, &volume);
-        match at.open() {
-            Ok(_) => {
-                let marker = sidecar::marker(registry, name, &volume);
-                plan.after.push(Step::Mark { volume: at, marker, update: true });
-            }
-            Err(error) => plan.warnings.push(format!("its marker was not written: {}", error.message)),
-        }
+        put(registry, name, &volume, &mut plan)?;
         if !allow && actions.contains(&Action::Mount) {
             plan.warnings.extend(still_mounted(state, name)?);
         }
@@ -64,6 +56,34 @@ pub fn set_actions(
     };
     plan.item = Some(document::volume(registry, name, &volume));
     Ok(plan)
+}
+
+/// Adds to a plan that no volume has a rule for an owner any more.
+pub fn forget_owner(registry: &Registry, owner: &Owner, plan: &mut Plan) -> Result<()> {
+    let key = owner.to_string();
+    for (name, mut volume) in registry.all::<Volume>()? {
+        let blocked = volume.blocked_for.remove(&key);
+        if volume.allowed_for.remove(&key).or(blocked).is_some() {
+            put(registry, &name, &volume, plan)?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds to a plan a volume's record and its marker.
+fn put(registry: &Registry, name: &str, volume: &Volume, plan: &mut Plan) -> Result<()> {
+    plan.changes.push(Change::put(name, volume)?);
+    let at = VolumeAt::new(registry.header.registry, name, volume);
+    match at.open() {
+        Ok(_) => {
+            let marker = sidecar::marker(registry, name, volume);
+            plan.after.push(Step::Mark { volume: at, marker, update: true });
+        }
+        Err(error) => {
+            plan.warnings.push(format!("the marker of '{name}' was not written: {}", error.message))
+        }
+    }
+    Ok(())
 }
 
 fn add(rules: &mut Vec<Action>, actions: &[Action]) {
