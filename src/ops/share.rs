@@ -74,7 +74,7 @@ pub fn unshare(state: &State<'_>, reference: &FolderRef, users: &[String], force
     regranted(state, &folder, &site, record, users, force, message)
 }
 
-/// Plans that the actor gives a grant back.
+/// Plans that the actor gives a grant back. One that lowers what a member has is not the member's to give (exit 5).
 pub fn leave(state: &State<'_>, reference: &FolderRef) -> Result<Plan> {
     let Some(user) = state.actor.user().map(str::to_owned) else {
         return Err(Error::usage("somebody has to leave").hint("say who: --as USER"));
@@ -94,6 +94,16 @@ pub fn leave(state: &State<'_>, reference: &FolderRef) -> Result<Plan> {
     let site = Site::of_folder(state.registry, &folder.owner, &folder.record)?;
     let mut record = folder.record.clone();
     record.shares.remove(&user);
+    let project = resolve::owning_project(state.registry, &folder.owner)?;
+    let level = |record: &VFolder| permission::level_of(&user, &folder.owner, record, project.as_ref());
+    if level(&record).map(|(level, _)| level) > level(&folder.record).map(|(level, _)| level) {
+        return Err(Error::not_permitted(format!(
+            "the grant of {user} on {key} lowers what members have, and is not {user}'s to give back"
+        ))
+        .hint(format!(
+            "the project's admins and the superadmin may: vfadm vfolder unshare {key} --from {user}"
+        )));
+    }
     let message = format!("{user} left vfolder {key}");
     regranted(state, &folder, &site, record, &[user], false, message)
 }

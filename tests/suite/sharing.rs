@@ -151,6 +151,26 @@ fn a_member_has_the_folders_level_from_joining_to_leaving_unless_a_grant_says_ot
 }
 
 #[test]
+fn nobody_has_more_of_a_folder_by_leaving_it() {
+    let lab = site();
+    lab.ok("vfolder set project/ml/sets --perm rw");
+    lab.ok("vfolder share project/ml/sets --with bob --perm ro --as alice");
+    let before = lab.registry_text();
+    lab.fails(5, "vfolder leave sets --as bob").says(&[
+        "the grant of bob on project/ml/sets lowers what members have",
+        "vfadm vfolder unshare project/ml/sets --from bob",
+    ]);
+    assert_eq!(lab.registry_text(), before);
+    assert_eq!(level(&lab, "bob", "sets"), "ro");
+    // Where it gives as much as members have, or more, it can be given back.
+    for perm in ["ro", "none"] {
+        lab.ok("vfolder share project/ml/sets --with bob --perm ro");
+        lab.ok(&format!("vfolder set project/ml/sets --perm {perm}"));
+        lab.ok("vfolder leave sets --as bob");
+    }
+}
+
+#[test]
 fn a_dot_folder_is_neither_shared_nor_made_of_one_that_is() {
     let lab = site();
     lab.ok("vfolder create alice/.config");
