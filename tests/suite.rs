@@ -28,6 +28,7 @@ mod suite {
     mod init;
     mod isolation;
     mod lifecycle;
+    mod model;
     mod owners;
     mod parallel;
     mod pipes;
