@@ -22,7 +22,10 @@ const COMMANDS: &[(usize, Maker)] = &[
             if_not_exists: n.percent(25),
         })
     }),
-    (5, |world, n| Command::Rename { folder: reference(world, n), to: n.pick(&TYPED_NAMES) }),
+    (6, |world, n| {
+        let to = if n.percent(40) { n.pick(&[".config", ".local"]) } else { n.pick(&TYPED_NAMES) };
+        Command::Rename { folder: reference(world, n), to }
+    }),
     (4, |world, n| {
         let folder = reference(world, n);
         let perm = n.percent(if is_a_projects(folder) { 80 } else { 10 }).then(|| n.pick(&LEVELS));
