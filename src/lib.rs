@@ -20,12 +20,13 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use domain::error::Error;
+use domain::name::{printable, shell_word};
 
 /// Parses the arguments and runs the command; the exit status.
 pub fn main(arguments: Vec<OsString>) -> u8 {
     host::signals::install();
     let command_line: Vec<String> =
-        arguments.iter().map(|a| domain::name::printable(&a.to_string_lossy())).collect();
+        arguments.iter().map(|a| shell_word(&printable(&a.to_string_lossy()))).collect();
     match cli::Cli::try_parse_from(&arguments) {
         Ok(cli) => commands::run(cli, command_line.join(" ")),
         Err(error) => refuse(&error, &arguments),
@@ -50,7 +51,7 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> u8 {
     } else if is_error {
         // What was typed stands in the message, and must not steer the terminal.
         let text = error.render().to_string();
-        let lines: Vec<String> = text.lines().map(domain::name::printable).collect();
+        let lines: Vec<String> = text.lines().map(printable).collect();
         let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
     } else {
         let _ = error.print();

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
 use nix::fcntl::{OFlag, openat};
@@ -94,6 +94,29 @@ pub fn link(dir: &Dir, name: &str, to: &Dir, second: &str) -> Result<()> {
         Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
         Err(e) => Err(Error::path("link", to.join(second), e)),
     }
+}
+
+/// Appends a line to a file, which is made (0600) if need be, and makes it durable. What an append that was cut off left
+/// stays a line of its own, and a line that cannot be written whole is taken back.
+pub fn append_line(dir: &Dir, name: &str, line: &[u8]) -> Result<()> {
+    let failed = |e: std::io::Error| Error::path("write", dir.join(name), e);
+    let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fd = openat(dir, name, flags, Mode::from_bits_truncate(0o600)).map_err(|e| failed(e.into()))?;
+    let mut file = File::from(fd);
+    let length = file.metadata().map_err(failed)?.len();
+    let mut text = Vec::with_capacity(line.len() + 2);
+    if let Some(last) = length.checked_sub(1) {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, last).map_err(failed)?;
+        text.extend((byte != *b"\n").then_some(b'\n'));
+    }
+    text.extend_from_slice(line);
+    text.push(b'\n');
+    if let Err(e) = file.write_all(&text).and_then(|()| file.sync_data()) {
+        let _ = file.set_len(length);
+        return Err(failed(e));
+    }
+    if length == 0 { dir.sync() } else { Ok(()) }
 }
 
 /// Opens a file for reading and writing, making it (0600) if need be.

@@ -9,6 +9,7 @@ pub mod error;
 pub mod files;
 pub mod image;
 pub mod lock;
+pub mod login;
 pub mod mount;
 pub mod namespace;
 pub mod privileges;

@@ -68,7 +68,7 @@ pub fn init(ctx: &Context, request: &Init) -> Result<Done> {
     }
     require_no_earlier(&root)?;
     let registry = Registry::new(header, settings, root.file());
-    let mut locked = Locked::create(root, registry, lock)?;
+    let mut locked = Locked::create(root, registry, ctx.by(), lock)?;
     let first = request_at(request, &real);
     let plan = volume::add(&state(&locked, ctx), &first).and_then(|mut plan| {
         plan.message = made(&real, &first.name, &plan);

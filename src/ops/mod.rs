@@ -30,7 +30,7 @@ use std::time::Duration;
 use crate::domain::error::Result;
 use crate::domain::permission::Actor;
 use crate::plan::{self, Plan, intent};
-use crate::registry::{Locked, Registry, Root};
+use crate::registry::{By, Locked, Registry, Root};
 
 /// How a command runs.
 #[derive(Clone, Debug)]
@@ -43,8 +43,15 @@ pub struct Context {
     pub dry_run: bool,
     /// How long to wait for the lock.
     pub lock_timeout: Duration,
-    /// The command line, for intents and lock.
+    /// The command line, for intents, lock and history.
     pub command: String,
+}
+
+impl Context {
+    /// Who changes something with it.
+    pub fn by(&self) -> By {
+        By::new(&self.actor, &self.command)
+    }
 }
 
 /// What an operation sees.
@@ -85,7 +92,7 @@ pub fn read(ctx: &Context) -> Result<Reading> {
 
 /// Takes the lock, reads the registry, and tidies up after commands that were cut off.
 pub fn lock(ctx: &Context) -> Result<(Locked, Vec<String>)> {
-    let mut locked = Locked::open(Root::open(&ctx.root)?, ctx.lock_timeout, &ctx.command)?;
+    let mut locked = Locked::open(Root::open(&ctx.root)?, ctx.lock_timeout, ctx.by())?;
     require_actor(ctx, &locked.registry)?;
     let mut warnings: Vec<String> = edited_warning(&locked.registry).into_iter().collect();
     warnings.extend(intent::recover(&mut locked)?);

@@ -16,7 +16,7 @@ use crate::domain::reference::FolderRef;
 use crate::plan::intent::long_work_on;
 use crate::plan::{self, Effects, Intent, Outcome, Plan, Step, VolumeAt};
 use crate::quota::Work;
-use crate::registry::{Change, Registry};
+use crate::registry::{Change, Note, Registry};
 use crate::tree::Progress;
 
 /// Checks that a folder can be purged. `from_ready`: also one that is not in the trash.
@@ -91,6 +91,7 @@ pub fn purge(
     // From here on nobody can restore it; a folder that was in use is moved aside first, under the lock.
     let doomed = VFolder { status: Status::Purging, ..folder.record.clone() };
     let mut first = Plan::new(Outcome::Changed, "");
+    first.note = Note::STORAGE;
     let gone = site.place.lacks_folder(Path::new(&folder.record.place()))?;
     if folder.record.status == Status::Ready && !gone {
         first.steps.push(Step::MoveFolder {
@@ -141,6 +142,7 @@ fn remove(site: &Site, folder: &VFolder, progress: &dyn Progress) -> Result<()> 
 
 fn finish(registry: &Registry, folder: &Folder) -> Result<Plan> {
     let mut plan = Plan::new(Outcome::Deleted, "");
+    plan.note = Note::STORAGE;
     let key = folder.key();
     plan.changes.push(Change::remove::<VFolder>(key));
     for invitation in registry.find_text::<Invitation>(&folder.record.id.to_string()) {
@@ -163,7 +165,7 @@ pub fn drain(locked: &mut crate::registry::Locked, volume: &str, command: &str) 
     let generation = locked.registry.header.generation;
     let intent = Intent::begin(&locked.root, command, generation, None, &[], std::slice::from_ref(&step))?;
     step.run(&mut effects)?;
-    plan::commit_effects(locked, Vec::new(), &effects)?;
+    plan::commit_effects(locked, Vec::new(), &effects, Note::STORAGE)?;
     intent.end()
 }
 

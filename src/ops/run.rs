@@ -9,7 +9,7 @@ use crate::domain::error::{Error, Result};
 use crate::domain::record::{Holder, Session};
 use crate::host::files;
 use crate::plan::{self, Outcome, Plan};
-use crate::registry::{Change, Registry};
+use crate::registry::{Change, Note, Registry};
 use crate::session::plan::HOME;
 use crate::session::run::{Bind, RunSpec, start};
 
@@ -142,7 +142,7 @@ fn forget(ctx: &Context, name: &str, id: uuid::Uuid) -> Result<()> {
     crate::host::signals::forget();
     let (mut locked, _) = lock(ctx)?;
     if locked.registry.get::<Session>(name)?.is_some_and(|s| s.id == id) {
-        locked.commit(&[Change::remove::<Session>(name)])?;
+        locked.commit(&[Change::remove::<Session>(name)], Note::default())?;
     }
     locked.unlock();
     Ok(())

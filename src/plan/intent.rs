@@ -15,7 +15,7 @@ use crate::host::lock::FileLock;
 use crate::host::process;
 use crate::quota;
 use crate::registry::store::{Locked, now};
-use crate::registry::{Change, Registry, Root};
+use crate::registry::{Change, Note, Registry, Root};
 
 const FOLDER: &str = "intents";
 const MOST_BYTES: u64 = 64 << 20;
@@ -268,7 +268,7 @@ fn end_abandoned(locked: &mut Locked, intent: &mut Intent) -> Result<()> {
         Decision::Finish => {
             let mut effects = Effects::default();
             intent.record.after.iter().try_for_each(|step| step.run(&mut effects))?;
-            super::commit_effects(locked, Vec::<Change>::new(), &effects)
+            super::commit_effects(locked, Vec::<Change>::new(), &effects, Note::STORAGE)
         }
     }
 }

@@ -13,7 +13,7 @@ pub use volume::{ScopePlace, VolumeAt};
 use crate::domain::error::{Error, Result};
 use crate::domain::record::Volume;
 use crate::host::signals;
-use crate::registry::{Change, Locked, Registry};
+use crate::registry::{Change, Locked, Note, Registry};
 
 /// How a command ended, or would end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// What comes after it; its failure is a warning.
     pub after: Vec<Step>,
+    /// What the history says of the commit; that steps touch the storage need not be said.
+    pub note: Note,
     /// How the command will have ended.
     pub outcome: Outcome,
     /// What happened, as a sentence: `vfolder user/alice/data created on 'fast'`.
@@ -67,6 +69,7 @@ impl Plan {
             steps: Vec::new(),
             changes: Vec::new(),
             after: Vec::new(),
+            note: Note::default(),
             outcome,
             message: message.into(),
             warnings: Vec::new(),
@@ -78,6 +81,11 @@ impl Plan {
     /// Everything is as asked.
     pub fn unchanged(message: impl Into<String>) -> Plan {
         Plan::new(Outcome::Unchanged, message)
+    }
+
+    fn noted(&self) -> Note {
+        let on_storage = !self.steps.is_empty() || !self.after.iter().all(Step::only_notes);
+        Note { storage: self.note.storage || on_storage, ..self.note }
     }
 
     /// The plan as lines.
@@ -97,7 +105,7 @@ pub fn execute(locked: &mut Locked, plan: &Plan, command: &str) -> Result<Vec<St
     let mut warnings = Vec::new();
     if plan.steps.is_empty() && plan.after.is_empty() {
         signals::check()?;
-        locked.commit(&plan.changes)?;
+        locked.commit(&plan.changes, plan.noted())?;
         return Ok(warnings);
     }
     let intent = Intent::begin(&locked.root, command, generation, None, &plan.steps, &plan.after)?;
@@ -114,7 +122,8 @@ pub fn execute(locked: &mut Locked, plan: &Plan, command: &str) -> Result<Vec<St
             warnings.push(format!("could not {}: {error}", step.describe()));
         }
     }
-    commit_effects(locked, Vec::new(), &Effects { drained: effects.drained, ..Effects::default() })?;
+    let drained = Effects { drained: effects.drained, ..Effects::default() };
+    commit_effects(locked, Vec::new(), &drained, Note::STORAGE)?;
     intent.end()?;
     Ok(warnings)
 }
@@ -125,7 +134,7 @@ fn run_and_commit(locked: &mut Locked, plan: &Plan, effects: &mut Effects) -> Re
         step.run(effects)?;
     }
     signals::check()?;
-    commit_effects(locked, plan.changes.clone(), effects)
+    commit_effects(locked, plan.changes.clone(), effects, plan.noted())
 }
 
 fn committed_on_disk(locked: &Locked, generation: u64) -> bool {
@@ -150,7 +159,12 @@ fn note(error: Error, left: &Error) -> Error {
 }
 
 /// Commits changes together with what the steps found out about kernel objects.
-pub fn commit_effects(locked: &mut Locked, mut changes: Vec<Change>, effects: &Effects) -> Result<()> {
+pub fn commit_effects(
+    locked: &mut Locked,
+    mut changes: Vec<Change>,
+    effects: &Effects,
+    note: Note,
+) -> Result<()> {
     let touched = effects.draining.iter().chain(&effects.drained).map(|(volume, _)| volume.clone());
     let volumes: std::collections::BTreeSet<String> = touched.collect();
     for name in volumes {
@@ -165,7 +179,7 @@ pub fn commit_effects(locked: &mut Locked, mut changes: Vec<Change>, effects: &E
         volume.draining.dedup();
         changes.push(Change::put(name, &volume)?);
     }
-    locked.commit(&changes)
+    locked.commit(&changes, note)
 }
 
 /// A volume's record as it will be after the changes.

@@ -267,6 +267,14 @@ impl Step {
         }
     }
 
+    /// True when it only writes down beside the data what the registry says.
+    pub fn only_notes(&self) -> bool {
+        matches!(
+            self,
+            Step::WriteSidecar { .. } | Step::RemoveSidecar { .. } | Step::Mark { update: true, .. }
+        )
+    }
+
     /// Carries it out.
     pub fn run(&self, effects: &mut Effects) -> Result<()> {
         match self {

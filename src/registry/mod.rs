@@ -2,6 +2,7 @@
 
 pub mod backups;
 pub mod document;
+pub mod history;
 pub mod load;
 pub mod root;
 pub mod schema;
@@ -9,6 +10,7 @@ pub mod state;
 pub mod store;
 pub mod validate;
 
+pub use history::{By, Note};
 pub use load::load;
 pub use root::Root;
 pub use state::{Change, Registry};

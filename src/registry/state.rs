@@ -4,10 +4,26 @@ use serde_json::Value;
 
 use super::document::{Document, Seal, SyntaxError};
 use crate::domain::error::{Error, Result};
-use crate::domain::record::{Header, Record, Settings};
+use crate::domain::record::{
+    Header, Invitation, Project, Record, Scope, Session, Settings, User, VFolder, Volume,
+};
 
 /// The format that this version reads and writes.
 pub const SCHEMA: u32 = 1;
+
+/// The settings, where records are named by section and key; their key is empty.
+pub const SETTINGS: &str = "settings";
+
+/// The sections, and what a record of each is called.
+const NOUNS: [(&str, &str); 7] = [
+    (Volume::SECTION, Volume::NOUN),
+    (User::SECTION, User::NOUN),
+    (Project::SECTION, Project::NOUN),
+    (Scope::SECTION, Scope::NOUN),
+    (VFolder::SECTION, VFolder::NOUN),
+    (Invitation::SECTION, Invitation::NOUN),
+    (Session::SECTION, Session::NOUN),
+];
 
 /// A change of one record.
 #[derive(Clone, Debug)]
@@ -50,6 +66,28 @@ impl Change {
         Change::Remove { section: R::SECTION, noun: R::NOUN, key: key.into() }
     }
 
+    /// Gives a record that is known by section and key only another content, or takes it out; `None` where that
+    /// cannot be: no such section, no settings.
+    pub fn of(section: &str, key: &str, record: Option<Value>) -> Option<Change> {
+        if section == SETTINGS {
+            return serde_json::from_value(record?).ok().map(Change::Settings);
+        }
+        let (section, noun) = NOUNS.into_iter().find(|(name, _)| *name == section)?;
+        let key = key.to_owned();
+        Some(match record {
+            Some(record) => Change::Put { section, noun, key, record },
+            None => Change::Remove { section, noun, key },
+        })
+    }
+
+    /// Section and key of the record.
+    pub fn place(&self) -> (&str, &str) {
+        match self {
+            Change::Put { section, key, .. } | Change::Remove { section, key, .. } => (section, key),
+            Change::Settings(_) => (SETTINGS, ""),
+        }
+    }
+
     /// What it does, for a plan.
     pub fn describe(&self) -> String {
         match self {
@@ -61,6 +99,7 @@ impl Change {
 }
 
 /// The registry as it was read, with changes applied to it.
+#[derive(Clone)]
 pub struct Registry {
     document: Document,
     file: std::path::PathBuf,
@@ -127,6 +166,14 @@ impl Registry {
         })
     }
 
+    /// One record, known by section and key only, with all that is in it.
+    pub fn record(&self, section: &str, key: &str) -> Result<Option<Value>> {
+        match section {
+            SETTINGS => Ok(serde_json::to_value(&self.settings).ok()),
+            _ => self.document.get(section, key).map_err(|e| self.broken(e)),
+        }
+    }
+
     /// True when there is such a record; decodes nothing.
     pub fn contains<R: Record>(&self, key: &str) -> bool {
         self.document.contains(R::SECTION, key)
@@ -190,11 +237,6 @@ impl Registry {
                 self.document.set_settings(settings);
             }
         }
-    }
-
-    /// True when there is something to write.
-    pub fn is_changed(&self) -> bool {
-        self.document.is_changed()
     }
 
     /// Counts one generation on.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::backups;
+use super::history::{self, By, Entry, Note};
 use super::root::{FILE, Root};
 use super::state::{Change, Registry};
 use crate::domain::error::{Code, Error, Result};
@@ -31,6 +32,9 @@ pub struct Locked {
     pub root: Root,
     /// The records.
     pub registry: Registry,
+    by: By,
+    /// The file was edited by hand, and not written since.
+    edited: bool,
     lock: FileLock,
 }
 
@@ -80,15 +84,20 @@ fn busy(mut file: std::fs::File, timeout: Duration) -> Error {
 
 impl Locked {
     /// Locks a root and reads its registry.
-    pub fn open(root: Root, timeout: Duration, command: &str) -> Result<Locked> {
-        let lock = lock_root(&root, timeout, command)?;
+    pub fn open(root: Root, timeout: Duration, by: By) -> Result<Locked> {
+        let lock = lock_root(&root, timeout, &by.command)?;
         let registry = super::load::load(&root)?;
-        Ok(Locked { root, registry, lock })
+        let edited = registry.was_edited();
+        Ok(Locked { root, registry, by, edited, lock })
     }
 
     /// Makes the registry of a new root, under its lock.
-    pub fn create(root: Root, registry: Registry, lock: FileLock) -> Result<Locked> {
-        let locked = Locked { root, registry, lock };
+    pub fn create(root: Root, registry: Registry, by: By, lock: FileLock) -> Result<Locked> {
+        let locked = Locked { root, registry, by, edited: false, lock };
+        let settings = Change::Settings(locked.registry.settings.clone());
+        let mut made = history::before(&locked.registry, &[settings])?;
+        made.iter_mut().for_each(|change| change.after = change.before.take());
+        history::append(&locked.root, &locked.entry(made, Note::STORAGE))?;
         let ids = locked.root.dir().stat_self()?;
         files::replace(
             locked.root.dir(),
@@ -99,13 +108,16 @@ impl Locked {
         Ok(locked)
     }
 
-    /// Applies the changes and replaces the file: draft, sync, link of the old one, rename, sync of the directory,
-    /// link of the new one. Mode and owner are kept. Until the rename, nothing has changed.
-    pub fn commit(&mut self, changes: &[Change]) -> Result<()> {
+    /// Applies the changes and replaces the file: draft, sync, link of the old one, line of the history, rename, sync
+    /// of the directory, link of the new one. Mode and owner are kept. Until the rename, nothing has changed. Changes
+    /// that leave every record as it is write nothing.
+    pub fn commit(&mut self, changes: &[Change], note: Note) -> Result<()> {
+        let before = history::before(&self.registry, changes)?;
         for change in changes {
             self.registry.apply(change);
         }
-        if !self.registry.is_changed() {
+        let changed = history::after(&self.registry, before)?;
+        if changed.is_empty() {
             return Ok(());
         }
         let replaced = self.registry.header.generation;
@@ -114,11 +126,34 @@ impl Locked {
         let like = files::ownership(self.root.dir(), FILE)?
             .ok_or_else(|| Error::registry(format!("{} has gone", self.root.file().display())))?;
         files::write_draft(self.root.dir(), FILE, &self.registry.render(), like)?;
-        backups::keep(&self.root, replaced, time)?;
+        let entry = self.entry(changed, note);
+        backups::keep(&self.root, replaced, time)
+            .and_then(|()| history::append(&self.root, &entry))
+            .inspect_err(|_| {
+                let _ = self.root.dir().remove_file(files::draft_name(FILE));
+            })?;
         files::publish_draft(self.root.dir(), FILE)?;
+        self.edited = false;
         // So that the last change too comes back when the file is lost. It is committed without its backup as well.
         let _ = backups::keep(&self.root, self.registry.header.generation, time);
         Ok(())
+    }
+
+    /// The line of the history for the registry as it is in memory.
+    fn entry(&self, changes: Vec<history::Changed>, note: Note) -> Entry {
+        let By { actor, login, command } = self.by.clone();
+        Entry {
+            generation: self.registry.header.generation,
+            time: self.registry.header.updated_at,
+            actor,
+            login,
+            host: process::hostname(),
+            command,
+            storage: note.storage,
+            edited: self.edited,
+            undoes: note.undoes,
+            changes,
+        }
     }
 
     /// Gives root and registry back, without the lock.
