@@ -24,6 +24,7 @@ mod suite {
     mod exit_codes;
     mod failures;
     mod generated;
+    mod history;
     mod house;
     mod init;
     mod isolation;
@@ -39,6 +40,7 @@ mod suite {
     mod sharing;
     mod transfer;
     mod twice;
+    mod undo;
     mod words;
     mod zfs;
 }

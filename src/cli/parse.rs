@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::domain::error::Error;
 use crate::domain::owner::Owner;
 use crate::domain::permission::Level;
-use crate::domain::reference::{FolderRef, MountRequest};
+use crate::domain::reference::{FolderRef, MountRequest, Subject};
 use crate::domain::size::Limit;
 use crate::domain::{duration as durations, name};
 
@@ -107,6 +107,16 @@ pub fn level(text: &str) -> Result<Level, String> {
 /// A length of time.
 pub fn duration(text: &str) -> Result<Duration, String> {
     durations::parse(text).map_err(told)
+}
+
+/// A length of time before the present, or a time.
+pub fn since(text: &str) -> Result<durations::Since, String> {
+    durations::since(text).map_err(told)
+}
+
+/// A vfolder or an owner.
+pub fn subject(text: &str) -> Result<Subject, String> {
+    text.parse().map_err(told)
 }
 
 /// A count or `unlimited`.

@@ -6,6 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::parse;
 use super::volume::Driver;
+use crate::domain::duration::Since;
+use crate::domain::reference::Subject;
 
 /// A new registry.
 #[derive(Debug, Args)]
@@ -37,6 +39,24 @@ pub enum Registry {
     Check,
     /// Print the JSON Schema of its records
     Schema,
+    /// Show what was changed, when, by whom and by which command, the oldest first
+    Log(Log),
+    /// Take the last change back, where it changed nothing but the registry
+    Undo,
+}
+
+/// Changes that are shown.
+#[derive(Debug, Args)]
+pub struct Log {
+    /// Only changes of this vfolder (OWNER/NAME, a name that it had, or id:PREFIX) or owner
+    #[arg(long = "ref", value_name = "REF", value_parser = parse::subject)]
+    pub of: Option<Subject>,
+    /// Only changes since then: 2h, 7d, 2026-11-24 or 2026-11-24T12:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = parse::since)]
+    pub since: Option<Since>,
+    /// Only the last so many
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
 }
 
 /// A completion script.

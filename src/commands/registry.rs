@@ -4,9 +4,21 @@ use anyhow::Result;
 
 use super::App;
 use crate::cli::system::Registry;
-use crate::ops::check;
-use crate::output::Style;
+use crate::ops::history::{self, Query};
+use crate::ops::{change, check};
+use crate::output::{Column, Kind, Style};
 use crate::registry::schema;
+
+const KIND: &str = "Change";
+const COLUMNS: [Column; 7] = [
+    Column::of("GENERATION", "generation", Kind::Count),
+    Column::text("TIME", "time"),
+    Column::text("ACTOR", "actor"),
+    Column::text("LOGIN", "login"),
+    Column::text("HOST", "host"),
+    Column::text("STATE", "state"),
+    Column::text("COMMAND", "command"),
+];
 
 impl App {
     pub(super) fn check(&self) -> Result<u8> {
@@ -36,6 +48,19 @@ impl App {
                 self.out.line(&serde_json::to_string_pretty(&schema::schema())?)?;
                 Ok(0)
             }
+            Registry::Log(asked) => self.log(Query { of: asked.of, since: asked.since, limit: asked.limit }),
+            Registry::Undo => {
+                let done = change(&self.ctx, history::undo)?;
+                self.done(KIND, done)
+            }
         }
+    }
+
+    fn log(&self, query: Query) -> Result<u8> {
+        let reading = self.reading()?;
+        let (items, warnings) = history::log(&reading.state(&self.ctx), &query)?;
+        warnings.iter().for_each(|w| self.out.warn(w));
+        self.out.list(KIND, &items, &COLUMNS)?;
+        Ok(0)
     }
 }

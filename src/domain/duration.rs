@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
 use super::error::{Error, Result};
+use super::name::printable;
 
 /// Parses a duration. A number needs its unit: `--older-than 30` meant days to whoever typed it.
 pub fn parse(text: &str) -> Result<Duration> {
@@ -28,9 +33,62 @@ pub fn parse(text: &str) -> Result<Duration> {
         .ok_or_else(|| Error::usage(format!("'{text}' is not a duration")).hint("write 10s, 5m, 12h or 30d"))
 }
 
+/// The begin of a time: how long ago, or when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// So long ago.
+    Ago(Duration),
+    /// Then.
+    At(Timestamp),
+}
+
+impl Since {
+    /// The time that is meant.
+    pub fn from(self, now: Timestamp) -> Timestamp {
+        match self {
+            Since::At(time) => time,
+            Since::Ago(ago) => SignedDuration::try_from(ago)
+                .ok()
+                .and_then(|ago| now.checked_sub(ago).ok())
+                .unwrap_or(Timestamp::MIN),
+        }
+    }
+}
+
+/// Parses a duration (`2h`), an RFC 3339 time, or a date, which begins at midnight UTC.
+pub fn since(text: &str) -> Result<Since> {
+    // A time without its zone is none, although it begins with a date.
+    let day = || Some(text).filter(|t| t.len() == 10)?.parse::<Date>().ok();
+    let midnight = |date: Date| TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok();
+    let time = text.parse::<Timestamp>().ok().or_else(|| day().and_then(midnight));
+    match (parse(text), time) {
+        (Ok(ago), _) => Ok(Since::Ago(ago)),
+        (_, Some(time)) => Ok(Since::At(time)),
+        _ => Err(Error::usage(format!("'{}' is neither a duration nor a time", printable(text)))
+            .hint("write 2h, 7d, 2026-11-24 or 2026-11-24T12:00:00Z")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn since_is_a_duration_a_time_or_a_date_in_utc() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        for (text, second) in [
+            ("0", 1_800_000_000),
+            ("2h", 1_799_992_800),
+            ("2026-11-24T12:00:00Z", 1_795_521_600),
+            ("2026-11-24T13:00:00+01:00", 1_795_521_600),
+            ("2026-11-24", 1_795_478_400),
+        ] {
+            assert_eq!(since(text).map(|s| s.from(now).as_second()), Ok(second), "{text}");
+        }
+        for text in ["", "2", "yesterday", "2026-13-01", "2026-11-24T12:00:00", "12:00"] {
+            assert!(since(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_a_number_and_a_unit() {

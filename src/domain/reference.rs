@@ -45,6 +45,36 @@ impl fmt::Display for FolderRef {
     }
 }
 
+/// What a change can be about: a folder, or an owner where only that is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A folder.
+    Folder(FolderRef),
+    /// A user or project.
+    Owner(Owner),
+}
+
+impl FromStr for Subject {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Subject> {
+        match text.parse() {
+            Ok(owner) => Ok(Subject::Owner(owner)),
+            Err(error) if !text.contains(['/', ':']) => Err(error),
+            Err(_) => text.parse().map(Subject::Folder),
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Folder(folder) => folder.fmt(f),
+            Subject::Owner(owner) => owner.fmt(f),
+        }
+    }
+}
+
 /// Splits a reference into the folder and the path inside it (without leading slash, maybe empty).
 fn split(text: &str) -> Result<(FolderRef, &str)> {
     if let Some(id) = text.strip_prefix("id:") {
@@ -216,6 +246,24 @@ mod tests {
             ["", "/", "alice/", "/data", "user/alice", "project/ml", "id:", "id:xyz", "alice/data/sub", "A/b"]
         {
             assert!(text.parse::<FolderRef>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_subject_is_an_owner_unless_it_names_a_folder() {
+        let owner = |text: &str| Subject::Owner(text.parse().unwrap());
+        for (text, subject) in [
+            ("alice", owner("alice")),
+            ("user/alice", owner("alice")),
+            ("project/ml", owner("project/ml")),
+            ("alice/data", Subject::Folder(named("alice", "data"))),
+            ("project/ml/data", Subject::Folder(named("project/ml", "data"))),
+            ("id:3d1d", Subject::Folder(FolderRef::Id("3d1d".into()))),
+        ] {
+            assert_eq!(text.parse(), Ok(subject), "{text}");
+        }
+        for text in ["", "Alice", ".config", "user/", "a/b/c", "id:"] {
+            assert!(text.parse::<Subject>().is_err(), "{text}");
         }
     }
 

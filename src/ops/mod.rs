@@ -4,6 +4,7 @@ pub mod check;
 pub mod claim;
 pub mod document;
 pub mod explain;
+pub mod history;
 pub mod in_use;
 pub mod init;
 pub mod invitation;

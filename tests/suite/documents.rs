@@ -46,6 +46,11 @@ const LISTS: &[(&str, &str, &[&str])] = &[
     ),
     ("user list", "User", &["name", "state"]),
     ("project list", "Project", &["name", "state", "members"]),
+    (
+        "registry log",
+        "Change",
+        &["generation", "time", "actor", "login", "host", "command", "state", "storage", "edited", "changes"],
+    ),
 ];
 
 #[test]

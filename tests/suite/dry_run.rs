@@ -41,6 +41,7 @@ const CHANGES: &[(&str, i32)] = &[
     ("session start s1 --user alice", 4),
     ("session stop s1", 0),
     ("session stop none", 3),
+    ("registry undo", 4),
 ];
 
 fn lab() -> Lab {

@@ -1,0 +1,142 @@
+//! The command that takes a change back which the history alone cannot.
+
+use serde_json::Value;
+
+use crate::domain::name::shell_word;
+use crate::domain::owner::split_scope_key;
+use crate::domain::record::{LimitSource, Record, Scope, Session, VFolder, Volume};
+use crate::registry::history::{Changed, Entry};
+
+/// What to type, where there is something.
+pub fn of(entry: &Entry) -> Option<String> {
+    let first = |section: &str| entry.changes.iter().find(|change| change.section == section);
+    // A folder comes with its scope, and a volume goes with its scopes.
+    if let Some(change) = first(VFolder::SECTION) {
+        return of_folder(change);
+    }
+    first(Volume::SECTION)
+        .and_then(of_volume)
+        .or_else(|| first(Scope::SECTION).and_then(of_scope))
+        .or_else(|| first(Session::SECTION).and_then(of_session))
+}
+
+fn status(record: &Option<Value>) -> Option<&str> {
+    record.as_ref()?.get("status")?.as_str()
+}
+
+fn of_folder(change: &Changed) -> Option<String> {
+    let verb = match (status(&change.before), status(&change.after)) {
+        (None | Some("trashed"), Some("ready")) => "delete",
+        (Some("ready"), Some("trashed")) => "restore",
+        _ => return None,
+    };
+    Some(format!("vfadm vfolder {verb} {}", shell_word(&change.key)))
+}
+
+fn of_scope(change: &Changed) -> Option<String> {
+    let (owner, volume) = split_scope_key(&change.key)?;
+    let record = |value: &Option<Value>| serde_json::from_value::<Scope>(value.clone()?).ok();
+    let set = |scope: &Scope| {
+        let limit = scope.limit.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        format!("vfadm quota set {owner} {limit} --volume {volume}")
+    };
+    match (record(&change.before), record(&change.after)) {
+        (Some(before), _) if before.source == LimitSource::Set => Some(set(&before)),
+        (_, Some(after)) if after.source == LimitSource::Set => {
+            Some(format!("vfadm quota unset {owner} --volume {volume}"))
+        }
+        _ => None,
+    }
+}
+
+fn of_volume(change: &Changed) -> Option<String> {
+    let name = &change.key;
+    match (&change.before, &change.after) {
+        (None, Some(_)) => Some(format!("vfadm volume remove {name}")),
+        (Some(before), None) => {
+            let path = before.get("path")?.as_str()?;
+            Some(format!("vfadm volume add {name} {}", shell_word(path)))
+        }
+        _ => None,
+    }
+}
+
+fn of_session(change: &Changed) -> Option<String> {
+    change.before.is_none().then(|| format!("vfadm session stop {}", change.key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_takes_a_change_of_the_storage_back_can_be_pasted() {
+        let folder = |status: &str| json!({"id": "x", "status": status});
+        let scope = |limit: Value, source: &str| json!({"limit": limit, "source": source, "present": true});
+        let volume = json!({"path": "/mnt/a b"});
+        let none = || Value::Null;
+        for (section, key, before, after, command) in [
+            ("vfolders", "user/a/d", none(), folder("ready"), Some("vfadm vfolder delete user/a/d")),
+            (
+                "vfolders",
+                "user/a/d",
+                folder("ready"),
+                folder("trashed"),
+                Some("vfadm vfolder restore user/a/d"),
+            ),
+            (
+                "vfolders",
+                "user/a/d",
+                folder("trashed"),
+                folder("ready"),
+                Some("vfadm vfolder delete user/a/d"),
+            ),
+            ("vfolders", "user/a/d", folder("trashed"), folder("purging"), None),
+            ("vfolders", "user/a/d", folder("purging"), none(), None),
+            (
+                "scopes",
+                "user/a@v",
+                scope(json!(1024), "set"),
+                scope(json!(2048), "set"),
+                Some("vfadm quota set user/a 1024 --volume v"),
+            ),
+            (
+                "scopes",
+                "user/a@v",
+                scope(none(), "set"),
+                scope(json!(2048), "default"),
+                Some("vfadm quota set user/a unlimited --volume v"),
+            ),
+            (
+                "scopes",
+                "user/a@v",
+                scope(json!(7), "default"),
+                scope(json!(2048), "set"),
+                Some("vfadm quota unset user/a --volume v"),
+            ),
+            ("scopes", "user/a@v", none(), scope(none(), "set"), Some("vfadm quota unset user/a --volume v")),
+            ("scopes", "user/a@v", scope(none(), "none"), none(), None),
+            ("volumes", "v", none(), volume.clone(), Some("vfadm volume remove v")),
+            ("volumes", "v", volume, none(), Some("vfadm volume add v '/mnt/a b'")),
+            ("sessions", "s", none(), json!({}), Some("vfadm session stop s")),
+            ("sessions", "s", json!({}), none(), None),
+            ("settings", "", json!({}), json!({}), None),
+        ] {
+            let there = |value: Value| Some(value).filter(|value| !value.is_null());
+            let changed = Changed {
+                section: section.to_owned(),
+                key: key.to_owned(),
+                before: there(before),
+                after: there(after),
+            };
+            let shown = format!("{changed:?}");
+            let entry = json!({
+                "generation": 2, "time": "2026-11-24T00:00:00Z", "actor": "", "login": "", "host": "",
+                "command": "", "changes": [changed],
+            });
+            let entry: Entry = serde_json::from_value(entry).unwrap();
+            assert_eq!(of(&entry).as_deref(), command, "{shown}");
+        }
+    }
+}
