@@ -17,9 +17,14 @@ const ENVIRONMENT: [(&str, &str); 2] = [
     ("NO_COLOR", "Any value: no colours, unless --color always."),
 ];
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     ("ROOT/registry.yaml", "The state: one record a line."),
     ("ROOT/.vfadm/backups/", "Earlier generations of it."),
+    (
+        "ROOT/.vfadm/history/YYYY-MM.jsonl",
+        "What was changed in a month, one change a line, with command lines and records. vfadm removes none of these \
+         files: old ones may be removed or compressed, and are not read then.",
+    ),
     ("VOLUME/.vfadm-volume.yaml", "Marks a volume, so that a wrong or missing mount is noticed."),
 ];
 
