@@ -179,9 +179,18 @@ fn folder_key(registry: &Registry, id: Uuid) -> Option<String> {
     registry.find_text::<VFolder>(&id.to_string()).into_iter().next()
 }
 
-/// What a key is called in documents, also where its folder has gone.
-fn name_of(registry: &Registry, id: Uuid) -> String {
-    folder_key(registry, id).unwrap_or_else(|| format!("id:{id}"))
+/// What the folder of an invitation is called to the actor: by its id where it has gone, or is out of the actor's reach
+/// and not offered.
+fn name_of(state: &State<'_>, invitation: &Invitation) -> Result<String> {
+    let id = invitation.vfolder;
+    let key = folder_key(state.registry, id);
+    let known = match (&key, state.actor.user()) {
+        (None, _) => false,
+        (_, None) => true,
+        (_, Some(user)) if invitation.invitee == user && invitation.state == InvitationState::Pending => true,
+        (Some(key), _) => resolve::folder(state, &key.parse()?).is_ok(),
+    };
+    Ok(key.filter(|_| known).unwrap_or_else(|| format!("id:{id}")))
 }
 
 fn sees(actor: &Actor, invitation: &Invitation, which: Which) -> bool {
@@ -202,8 +211,7 @@ pub fn list(state: &State<'_>, which: Which) -> Result<Vec<Value>> {
     let mut all = state.registry.all::<Invitation>()?;
     all.retain(|(_, invitation)| sees(state.actor, invitation, which));
     all.sort_by(|(a, x), (b, y)| (y.created_at, a).cmp(&(x.created_at, b)));
-    let name = |id| name_of(state.registry, id);
-    Ok(all.iter().map(|(id, i)| document::invitation(id, i, &name(i.vfolder))).collect())
+    all.iter().map(|(id, i)| Ok(document::invitation(id, i, &name_of(state, i)?))).collect()
 }
 
 /// The pending invitations that the actor may answer so.
@@ -248,7 +256,7 @@ fn find(state: &State<'_>, prefix: &str) -> Result<(String, Invitation)> {
 /// Plans an answer. The same answer twice is fine; another one after it is exit 4.
 pub fn answer(state: &State<'_>, prefix: &str, answer: Answer) -> Result<Plan> {
     let (id, invitation) = find(state, prefix)?;
-    let name = name_of(state.registry, invitation.vfolder);
+    let name = name_of(state, &invitation)?;
     require_right(state.actor, &invitation, answer)?;
     let message = match answer {
         Answer::Accept => format!("{} has {} on {name}", invitation.invitee, invitation.permission),
@@ -259,7 +267,7 @@ pub fn answer(state: &State<'_>, prefix: &str, answer: Answer) -> Result<Plan> {
     match invitation.state_at(now()) {
         InvitationState::Pending => {}
         state if state == answer.state() => {
-            let mut plan = Plan::unchanged(message);
+            let mut plan = Plan::unchanged(format!("the invitation to {name} is {} already", state.name()));
             plan.item = Some(document::invitation(&id, &invitation, &name));
             return Ok(plan);
         }

@@ -3,13 +3,16 @@
 use serde_json::Value;
 
 use crate::domain::name::shell_word;
-use crate::domain::owner::split_scope_key;
+use crate::domain::owner::{split_folder_key, split_scope_key};
 use crate::domain::record::{LimitSource, Record, Scope, Session, VFolder, Volume};
 use crate::registry::history::{Changed, Entry};
 
 /// What to type, where there is something.
 pub fn of(entry: &Entry) -> Option<String> {
     let first = |section: &str| entry.changes.iter().find(|change| change.section == section);
+    if let Some(command) = of_transfer(entry) {
+        return Some(command);
+    }
     // A folder comes with its scope, and a volume goes with its scopes.
     if let Some(change) = first(VFolder::SECTION) {
         return of_folder(change);
@@ -22,6 +25,20 @@ pub fn of(entry: &Entry) -> Option<String> {
 
 fn status(record: &Option<Value>) -> Option<&str> {
     record.as_ref()?.get("status")?.as_str()
+}
+
+/// A folder that came to another key or volume.
+fn of_transfer(entry: &Entry) -> Option<String> {
+    let folders = || entry.changes.iter().filter(|change| change.section == VFolder::SECTION);
+    let of = |record: &Option<Value>, key: &str| Some(record.as_ref()?.get(key)?.as_str()?.to_owned());
+    let left = folders().find(|change| change.before.is_some() && of(&change.before, "volume").is_some())?;
+    let id = of(&left.before, "id");
+    let came = folders().find(|change| change.after.is_some() && of(&change.after, "id") == id)?;
+    let (owner, name) = split_folder_key(&left.key)?;
+    let volume = of(&left.before, "volume")?;
+    let (to, new_name) = split_folder_key(&came.key)?;
+    let moved = name == new_name && (owner != to || of(&came.after, "volume").as_ref() != Some(&volume));
+    moved.then(|| format!("vfadm vfolder transfer {} {owner} --volume {volume}", shell_word(&came.key)))
 }
 
 fn of_folder(change: &Changed) -> Option<String> {
@@ -69,6 +86,37 @@ fn of_session(change: &Changed) -> Option<String> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn entry(changes: &[Changed]) -> Entry {
+        let entry = json!({
+            "generation": 2, "time": "2026-11-24T00:00:00Z", "actor": "", "login": "", "host": "",
+            "command": "", "changes": changes,
+        });
+        serde_json::from_value(entry).unwrap()
+    }
+
+    fn changed(section: &str, key: &str, before: Value, after: Value) -> Changed {
+        let there = |value: Value| Some(value).filter(|value| !value.is_null());
+        Changed {
+            section: section.to_owned(),
+            key: key.to_owned(),
+            before: there(before),
+            after: there(after),
+        }
+    }
+
+    #[test]
+    fn a_transfer_is_taken_back_by_one_to_where_it_was() {
+        let folder = |volume: &str| json!({"id": "x", "status": "ready", "volume": volume});
+        let to_bob = [
+            changed("vfolders", "user/a/d", folder("v"), Value::Null),
+            changed("vfolders", "user/b/d", Value::Null, folder("v")),
+        ];
+        let to_bob = of(&entry(&to_bob));
+        assert_eq!(to_bob.as_deref(), Some("vfadm vfolder transfer user/b/d user/a --volume v"));
+        let to_w = of(&entry(&[changed("vfolders", "user/a/d", folder("v"), folder("w"))]));
+        assert_eq!(to_w.as_deref(), Some("vfadm vfolder transfer user/a/d user/a --volume v"));
+    }
 
     #[test]
     fn what_takes_a_change_of_the_storage_back_can_be_pasted() {
@@ -123,19 +171,9 @@ mod tests {
             ("sessions", "s", json!({}), none(), None),
             ("settings", "", json!({}), json!({}), None),
         ] {
-            let there = |value: Value| Some(value).filter(|value| !value.is_null());
-            let changed = Changed {
-                section: section.to_owned(),
-                key: key.to_owned(),
-                before: there(before),
-                after: there(after),
-            };
+            let changed = changed(section, key, before, after);
             let shown = format!("{changed:?}");
-            let entry = json!({
-                "generation": 2, "time": "2026-11-24T00:00:00Z", "actor": "", "login": "", "host": "",
-                "command": "", "changes": [changed],
-            });
-            let entry: Entry = serde_json::from_value(entry).unwrap();
+            let entry = entry(&[changed]);
             assert_eq!(of(&entry).as_deref(), command, "{shown}");
         }
     }

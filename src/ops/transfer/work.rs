@@ -11,7 +11,7 @@ use crate::host::process;
 use crate::ops::{Context, lock, sidecar};
 use crate::plan::{self, Outcome, Plan, ScopePlace};
 use crate::quota::Handover;
-use crate::registry::Change;
+use crate::registry::{Change, Note};
 use crate::tree::Progress;
 use crate::tree::copy::{CopyOptions, copy};
 
@@ -83,6 +83,7 @@ fn mark_copied(ctx: &Context, way: &Way) -> Result<()> {
         transit.copied = true;
     }
     let mut plan = Plan::new(Outcome::Changed, "");
+    plan.note = Note::STORAGE;
     plan.changes.push(Change::put::<VFolder>(way.folder.key(), &record)?);
     plan.after.push(sidecar::folder(&locked.registry, &way.from.place, &way.folder.name, &record));
     plan::execute(&mut locked, &plan, &ctx.command)?;

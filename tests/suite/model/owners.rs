@@ -61,12 +61,15 @@ impl World {
         self.set_members(project, members)
     }
 
-    /// `project remove-member`: who is none is left alone. Grants are not the membership's, and stay.
+    /// `project remove-member`: who is none is left alone. Who was one has nothing of the project's folders any more.
     pub fn remove_members(&mut self, project: Name, users: &[Name]) -> Answer {
         let known = self.projects.get(project).ok_or(Refusal::NotFound)?;
         self.require_users(users)?;
         let mut members = known.members.clone();
         members.retain(|user, _| !users.contains(user));
+        let left: Vec<Name> = known.members.keys().copied().filter(|user| users.contains(user)).collect();
+        let of_project = self.folders.iter_mut().filter(|(key, _)| key.0 == Owner::Project(project));
+        of_project.for_each(|(_, folder)| folder.grants.retain(|user, _| !left.contains(user)));
         self.set_members(project, members)
     }
 

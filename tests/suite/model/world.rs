@@ -232,7 +232,7 @@ impl World {
         (level > Level::None).then_some((level, source))
     }
 
-    fn reaches(&self, actor: Actor, key: Key) -> bool {
+    pub fn reaches(&self, actor: Actor, key: Key) -> bool {
         actor.is_none_or(|user| self.level(user, key).is_some())
     }
 
