@@ -267,12 +267,13 @@ pub fn answer(state: &State<'_>, prefix: &str, answer: Answer) -> Result<Plan> {
     match invitation.state_at(now()) {
         InvitationState::Pending => {}
         state if state == answer.state() => {
-            let mut plan = Plan::unchanged(format!("the invitation to {name} is {} already", state.name()));
+            let mut plan =
+                Plan::unchanged(format!("the invitation {} is {} already", &id[..8], state.name()));
             plan.item = Some(document::invitation(&id, &invitation, &name));
             return Ok(plan);
         }
         over => {
-            return Err(Error::conflict(format!("the invitation to {name} is {}", over.name()))
+            return Err(Error::conflict(format!("the invitation {} is {}", &id[..8], over.name()))
                 .hint("it takes a new one: vfadm vfolder invite"));
         }
     }

@@ -14,7 +14,7 @@ use super::resolve::{self, Folder};
 use super::scope;
 use super::vfolder::both_ways;
 use super::{Context, Done, State, invitation, lock, read, sidecar};
-use crate::domain::error::{Error, Result};
+use crate::domain::error::{Code, Error, Result};
 use crate::domain::owner::Owner;
 use crate::domain::permission::Level;
 use crate::domain::record::{Status, VFolder};
@@ -69,13 +69,10 @@ pub fn preview(ctx: &Context, request: &Transfer, progress: &dyn Progress) -> Re
 
 /// Transfers a folder, or goes on with that.
 pub fn transfer(ctx: &Context, request: &Transfer, progress: &dyn Progress) -> Result<Done> {
-    // Without the lock: a large folder takes its time.
-    let weight = {
-        let reading = read(ctx)?;
-        match judge(&reading.state(ctx), request)? {
-            Found::Way(way) => way.weigh(progress)?,
-            _ => None,
-        }
+    // Without the lock: a large folder takes its time. One that another command moves meanwhile is looked at again.
+    let weight = match weigh_first(ctx, request, progress) {
+        Err(error) if error.code != Code::Storage => return Err(error),
+        weight => weight.ok(),
     };
     let (mut locked, mut warnings) = lock(ctx)?;
     let state = State { root: &locked.root, registry: &locked.registry, actor: &ctx.actor };
@@ -85,6 +82,7 @@ pub fn transfer(ctx: &Context, request: &Transfer, progress: &dyn Progress) -> R
         Found::Way(way) => way,
     };
     if !way.begun {
+        let weight = weight.map_or_else(|| way.weigh(progress), Ok)?;
         way.require_room(weight).map_err(|e| way.told(&state, e))?;
         if way.is_short() {
             let plan = at_once(&state, &way)?;
@@ -110,6 +108,14 @@ pub fn transfer(ctx: &Context, request: &Transfer, progress: &dyn Progress) -> R
     intent.end()?;
     locked.unlock();
     Ok(Done { plan, planned: false, warnings })
+}
+
+fn weigh_first(ctx: &Context, request: &Transfer, progress: &dyn Progress) -> Result<Option<u64>> {
+    let reading = read(ctx)?;
+    match judge(&reading.state(ctx), request)? {
+        Found::Way(way) => way.weigh(progress),
+        Found::Settled(_) | Found::Back(_) => Ok(None),
+    }
 }
 
 fn take_back(ctx: &Context, locked: Locked, way: Way, progress: &dyn Progress) -> Result<Done> {
@@ -155,9 +161,9 @@ fn at_once(state: &State<'_>, way: &Way) -> Result<Plan> {
     let to = scope::ensure(state.registry, &way.to, None, &mut plan)?;
     let record = way.arrived(state.registry)?;
     plan.steps.push(Step::HandOver {
-        from: way.from.place.clone(),
+        from: Box::new(way.from.place.clone()),
         at: PathBuf::from(way.folder.record.place()),
-        to: to.clone(),
+        to: Box::new(to.clone()),
         place: PathBuf::from(record.place()),
     });
     settle(state, way, record, &to, plan)
@@ -186,7 +192,10 @@ fn finished(state: &State<'_>, way: &Way, mut plan: Plan) -> Result<Plan> {
     let to = way.to.place.clone();
     plan.steps.push(match way.route {
         Handover::Copied => Step::MoveFolder { scope: to.clone(), from: aside, to: place },
-        _ => Step::HandOver { from: way.from.place.clone(), at: aside, to: to.clone(), place },
+        _ => {
+            let (from, to) = (Box::new(way.from.place.clone()), Box::new(to.clone()));
+            Step::HandOver { from, at: aside, to, place }
+        }
     });
     settle(state, way, record, &to, plan)
 }

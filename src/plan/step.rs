@@ -142,11 +142,11 @@ pub enum Step {
     /// Moves a folder, with its charge, to another scope of the volume.
     HandOver {
         /// From this scope,
-        from: ScopePlace,
+        from: Box<ScopePlace>,
         /// where it has this path,
         at: PathBuf,
         /// to this scope,
-        to: ScopePlace,
+        to: Box<ScopePlace>,
         /// where it gets this one.
         place: PathBuf,
     },
