@@ -65,6 +65,45 @@ fn adding_a_member_again_keeps_the_role() {
 }
 
 #[test]
+fn a_limit_can_be_lowered_below_what_is_there_which_a_check_finds_and_nothing_is_added() {
+    let lab = Lab::btrfs();
+    lab.ok("vfolder create alice/a");
+    lab.ok("vfolder create alice/b");
+    lab.ok("vfolder create bob/a");
+    lab.ok("quota set bob 64m");
+    lab.ok("check");
+    lab.ok("user set alice --max-vfolders 1 --max-quota 32m");
+    lab.ok("user set bob --max-quota 32m");
+    let found = lab.run("-o json check").exits(10).json();
+    let found: Vec<(&str, &str, &str)> = found["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| ["code", "subject", "repair"].map(|key| f[key].as_str().unwrap()))
+        .map(|[code, subject, repair]| (code, subject, repair))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("over_max_vfolders", "user alice", "purge some, or: vfadm user set alice --max-vfolders N"),
+            (
+                "over_max_quota",
+                "quota scope user/alice@local",
+                "vfadm quota set user/alice SIZE --volume local"
+            ),
+            ("over_max_quota", "quota scope user/bob@local", "vfadm quota set user/bob SIZE --volume local"),
+        ]
+    );
+    lab.fails(4, "vfolder create alice/c");
+    lab.fails(4, "quota set bob 48m");
+    lab.fails(4, "quota set alice unlimited");
+    lab.ok("vfolder delete alice/b --purge --yes");
+    lab.ok("quota set alice 32m");
+    lab.ok("quota set bob 32m");
+    lab.ok("check");
+}
+
+#[test]
 fn members_are_users_that_exist() {
     let lab = Lab::plain();
     lab.ok("user add carol");

@@ -340,3 +340,56 @@ fn fill(folder: &Path) {
         fs::write(folder.join(format!("f{number}")), "x").unwrap();
     }
 }
+
+/// Whatever runs at the same time: the folder is in one place, whole, and its record says which.
+#[test]
+fn beside_other_commands_nothing_is_lost_and_nothing_is_there_twice() {
+    let lab = two_volumes();
+    let mut seen = std::collections::BTreeSet::new();
+    for other in [
+        "vfolder delete alice/data",
+        "vfolder rename alice/data other",
+        "vfolder share alice/data --with carol --perm rw",
+        "vfolder transfer alice/data carol",
+        "vfolder create bob/data",
+        "session start s --user alice -m data",
+        "user remove bob --purge --yes",
+        "user set bob --max-vfolders 0",
+    ] {
+        for volume in ["local", "second"] {
+            let transfer = format!("vfolder transfer alice/data bob --volume {volume}");
+            let codes: Vec<i32> = std::thread::scope(|scope| {
+                let runs = [transfer.as_str(), other].map(|line| scope.spawn(|| lab.run(line).code));
+                runs.into_iter().map(|run| run.join().unwrap()).collect()
+            });
+            let at = format!("{other} beside a transfer to '{volume}': {codes:?}");
+            assert!(codes.iter().all(|code| [0, 3, 4, 6].contains(code)), "{at}");
+            seen.insert(codes);
+            lab.run("session stop s");
+            // Where the transfer began first, and its end was refused, it waits to be gone on with.
+            lab.run(&transfer);
+            assert_whole(&lab, &at);
+            no_intents(&lab, &at);
+            let all = lab.json("vfolder list");
+            let with_file = all["items"].as_array().unwrap().iter().filter(|folder| {
+                fs::read_to_string(Path::new(folder["path"].as_str().unwrap()).join("file"))
+                    .is_ok_and(|t| t == "kept")
+            });
+            let kept = with_file.count();
+            // Only the removal of bob may take the folder along, once it is his.
+            let removed = other.starts_with("user remove") && kept == 0 && lab.run("user show bob").code == 3;
+            assert!(kept == 1 || removed, "{at}: {all}");
+            for folder in all["items"].as_array().unwrap() {
+                let id = folder["id"].as_str().unwrap();
+                lab.ok(&format!("vfolder delete id:{id} --purge --yes"));
+            }
+            if lab.run("user show bob").code == 3 {
+                lab.ok("user add bob");
+            }
+            lab.ok("user set bob --max-vfolders unlimited");
+            lab.ok("vfolder create alice/data --volume local");
+            fs::write(lab.path("alice/data").join("file"), "kept").unwrap();
+        }
+    }
+    assert!(seen.len() > 1, "the two never met: {seen:?}");
+}
