@@ -8,7 +8,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/sbin:/sbin:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin"
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 pairs=${PAIRS:-9}
-failed=0
 
 if [ "$(id -u)" -ne 0 ]; then
     echo "benches/create.sh: needs root" >&2
@@ -36,33 +35,8 @@ trap 'exit 130' INT TERM
 cargo build --release --locked --quiet
 vfadm=$(cd "${CARGO_TARGET_DIR:-target}/release" && pwd)/vfadm
 
-now() {
-    date +%s%N
-}
-# Microseconds that a command took; its stdout is dropped.
-took() {
-    local begun
-    begun=$(now)
-    "$@" >/dev/null
-    echo $((($(now) - begun) / 1000))
-}
-median() {
-    sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
-}
-ms() {
-    awk -v us="$1" 'BEGIN { printf "%.1f ms", us / 1000 }'
-}
-ratio() {
-    awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'
-}
-judge() { # WHAT FIGURE MARK HOLDS?
-    local verdict=ok
-    if [ "$4" -eq 0 ]; then
-        verdict=MISSED
-        failed=1
-    fi
-    printf '%-46s %12s   %-12s %s\n' "$1" "$2" "$3" "$verdict"
-}
+# shellcheck source=benches/lib.sh
+. benches/lib.sh
 
 btrfs_root() { # NAME
     truncate -s 2G "$work/$1.img"
@@ -93,7 +67,7 @@ lxc_create() {
     took lxc storage volume create bench "f$1" size=64MiB
 }
 
-printf '%-46s %12s   %-12s\n' "" figure mark
+printf '%-52s %12s   %-12s\n' "" figure mark
 if start_lxd; then
     btrfs_root pool
     : >"$work/vfadm.times"

@@ -10,7 +10,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/sbin:/sbin:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin"
 export LC_ALL=C
 storage=${1:-btrfs} pairs=${PAIRS:-9} scopes=${SCOPES:-1000} files=${FILES:-100000}
-failed=0
 
 if [ "$(id -u)" -ne 0 ]; then
     echo "benches/quota.sh: needs root" >&2
@@ -61,29 +60,8 @@ esac
 export VFADM_ROOT=$work/root
 "$vfadm" init --volume "v=$volume" --quota "$storage" >/dev/null 2>&1
 
-took() {
-    local begun
-    begun=$(date +%s%N)
-    "$@" >/dev/null
-    echo $((($(date +%s%N) - begun) / 1000))
-}
-median() {
-    sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
-}
-ms() {
-    awk -v us="$1" 'BEGIN { printf "%.1f ms", us / 1000 }'
-}
-ratio() {
-    awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'
-}
-judge() { # WHAT FIGURE MARK HOLDS?
-    local verdict=ok
-    if [ "$4" -eq 0 ]; then
-        verdict=MISSED
-        failed=1
-    fi
-    printf '%-52s %12s   %-12s %s\n' "$1" "$2" "$3" "$verdict"
-}
+# shellcheck source=benches/lib.sh
+. benches/lib.sh
 
 printf '%-52s %12s   %-12s\n' "$storage" figure mark
 for owner in full empty; do

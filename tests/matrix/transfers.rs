@@ -8,13 +8,15 @@ use crate::cases::{Seen, full, stopped_by};
 use crate::site::{Site, write};
 use crate::support::MIB;
 
-/// Fills a folder with what a tenant may have: a file of so many MiB, a second name for it, a link, a FIFO.
+/// Fills a folder with what a tenant may have: a file of so many MiB, a second name for it, links, a FIFO.
 fn fill(folder: &Path, mib: u64) -> String {
     let below = folder.join("a/b");
     fs::create_dir_all(&below).unwrap();
     assert_eq!(write(folder, "file", mib).error, None);
     fs::hard_link(folder.join("file"), below.join("second")).unwrap();
     symlink("../file", below.join("link")).unwrap();
+    // It takes a block, which is charged: an audit finds what stays with the old owner.
+    symlink("x".repeat(2000), below.join("long")).unwrap();
     nix::unistd::mkfifo(&below.join("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
     listing(folder)
 }
