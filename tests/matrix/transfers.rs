@@ -16,7 +16,7 @@ fn fill(folder: &Path, mib: u64) -> String {
     fs::hard_link(folder.join("file"), below.join("second")).unwrap();
     symlink("../file", below.join("link")).unwrap();
     // It takes a block, which is charged: an audit finds what stays with the old owner.
-    symlink("x".repeat(2000), below.join("long")).unwrap();
+    symlink("x".repeat(1000), below.join("long")).unwrap();
     nix::unistd::mkfifo(&below.join("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
     listing(folder)
 }
