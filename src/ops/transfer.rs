@@ -96,7 +96,7 @@ pub fn transfer(ctx: &Context, request: &Transfer, progress: &dyn Progress) -> R
     }
     let intent = begin_work(ctx, &locked, &way)?;
     locked.unlock();
-    work::carry_over(ctx, &way, progress).map_err(|e| resumable(e, &way))?;
+    warnings.extend(work::carry_over(ctx, &way, progress).map_err(|e| resumable(e, &way))?);
 
     let (mut locked, more) = lock(ctx)?;
     warnings.extend(more);

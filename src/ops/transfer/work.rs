@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::{Way, again};
-use crate::domain::error::Result;
+use crate::domain::error::{Error, Result};
 use crate::domain::record::VFolder;
 use crate::host::dir::Dir;
 use crate::host::process;
@@ -13,20 +13,28 @@ use crate::plan::{self, Outcome, Plan, ScopePlace};
 use crate::quota::Handover;
 use crate::registry::{Change, Note};
 use crate::tree::Progress;
-use crate::tree::copy::{CopyOptions, copy};
+use crate::tree::copy::{Copied, CopyOptions, copy};
 
-/// Charges the folder to its new owner, or copies it and removes the original.
-pub(super) fn carry_over(ctx: &Context, way: &Way, progress: &dyn Progress) -> Result<()> {
+/// How often what is copied is gone through until nothing is left to copy.
+const PASSES: u32 = 8;
+/// How many of the copier's notes are told.
+const NOTES: usize = 5;
+
+/// Charges the folder to its new owner, or copies it and removes the original. What could not be kept as it was is told.
+pub(super) fn carry_over(ctx: &Context, way: &Way, progress: &dyn Progress) -> Result<Vec<String>> {
     let place = way.aside();
     if way.route != Handover::Copied {
         let folder = way.from.place.open_folder(Path::new(&place))?;
-        return way.from.place.volume.driver().recharge(&way.to.place.at(), &folder, progress);
+        way.from.place.volume.driver().recharge(&way.to.place.at(), &folder, progress)?;
+        return Ok(Vec::new());
     }
+    let mut warnings = Vec::new();
     if !way.transit.copied {
-        copy_over(way, &place, progress)?;
+        warnings = copy_over(way, &place, progress)?;
         mark_copied(ctx, way)?;
     }
-    remove(&way.from.place, &place, progress)
+    remove(&way.from.place, &place, progress)?;
+    Ok(warnings)
 }
 
 /// Undoes what was done of it.
@@ -39,7 +47,7 @@ pub(super) fn carry_back(way: &Way, progress: &dyn Progress) -> Result<()> {
     way.from.place.volume.driver().recharge(&way.from.place.at(), &folder, progress)
 }
 
-fn copy_over(way: &Way, place: &str, progress: &dyn Progress) -> Result<()> {
+fn copy_over(way: &Way, place: &str, progress: &dyn Progress) -> Result<Vec<String>> {
     // After a crash of the host nobody knows what of an earlier copy is on the disk.
     if way.transit.boot_id != process::boot_id() {
         remove(&way.to.place, place, progress)?;
@@ -47,8 +55,28 @@ fn copy_over(way: &Way, place: &str, progress: &dyn Progress) -> Result<()> {
     let original = way.from.place.open_folder(Path::new(place))?;
     let target = staged(&way.to.place, Path::new(place))?;
     let options = CopyOptions { threads: 0, share: false };
-    copy(&original, &target, &options, progress)?;
-    Ok(target.sync_filesystem()?)
+    let mut copied = copy(&original, &target, &options, progress)?;
+    let warnings = told(way, &copied);
+    // The original is removed next: what somebody moved past the copier has to be in the copy too.
+    for _ in 1..PASSES {
+        copied = copy(&original, &target, &options, progress)?;
+        if copied.found_all() {
+            target.sync_filesystem()?;
+            return Ok(warnings);
+        }
+    }
+    Err(Error::in_use(format!("the vfolder {} is being changed while it is copied", way.folder.key())))
+}
+
+fn told(way: &Way, copied: &Copied) -> Vec<String> {
+    let (key, notes) = (way.folder.key(), copied.notes.iter());
+    let mut told: Vec<String> =
+        notes.take(NOTES).map(|(path, text)| format!("{key}: {} {text}", path.display())).collect();
+    let more = copied.notes.len().saturating_sub(NOTES) as u64 + copied.more_notes;
+    if more > 0 {
+        told.push(format!("{key}: {more} more like these"));
+    }
+    told
 }
 
 /// The folder that is copied to, made if need be.

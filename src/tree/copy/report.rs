@@ -35,6 +35,12 @@ const NOTES: usize = 100;
 const LENGTH: usize = 64 * 1024;
 
 impl Copied {
+    /// True when the copy was complete before: nothing was made, and nothing went away meanwhile.
+    pub fn found_all(&self) -> bool {
+        // The copied directory itself counts at each time.
+        self.files + self.names + self.symlinks + self.others + self.vanished == 0 && self.directories <= 1
+    }
+
     /// Notes something, as far as there is room.
     pub(super) fn note(&mut self, path: impl FnOnce() -> PathBuf, text: impl FnOnce() -> String) {
         if self.notes.len() < NOTES {
