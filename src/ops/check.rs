@@ -1,8 +1,11 @@
 //! What is not as it should be, in the registry and on the volumes; looks only.
 
+use super::resolve::Folder;
+use super::vfolder::not_ready;
 use super::{Reading, State, volume};
 use crate::domain::error::Result;
 use crate::domain::finding::Finding;
+use crate::domain::record::{Status, VFolder};
 use crate::plan::intent;
 use crate::registry::validate;
 
@@ -25,7 +28,32 @@ pub fn registry(reading: &Reading) -> Result<Vec<Finding>> {
 /// The registry, and all volumes against it.
 pub fn all(reading: &Reading, state: &State<'_>) -> Result<Vec<Finding>> {
     let mut findings = registry(reading)?;
+    findings.extend(left_half_done(reading)?);
     findings.extend(volume::check(state, None)?);
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    Ok(findings)
+}
+
+/// Folders whose purge or transfer was cut off.
+fn left_half_done(reading: &Reading) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for (key, record) in reading.registry.all::<VFolder>()? {
+        let Some(folder) = Folder::from(&key, record) else { continue };
+        if matches!(folder.record.status, Status::Ready | Status::Trashed)
+            || intent::long_work_on(&reading.root, folder.record.id)?.is_some()
+        {
+            continue;
+        }
+        let error = not_ready(&folder);
+        let finding = Finding::warning(
+            "work_cut_off",
+            format!("vfolder {key}"),
+            format!("{}, and no command is at work on it", error.message),
+        );
+        findings.push(match error.hint {
+            Some(hint) => finding.repair(hint),
+            None => finding,
+        });
+    }
     Ok(findings)
 }

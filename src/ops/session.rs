@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::resolve::{self, Folder, Reach};
 use super::scope::Site;
+use super::vfolder::not_ready;
 use super::{State, document, in_use};
 use crate::domain::error::{Error, Result};
 use crate::domain::name;
@@ -121,13 +122,8 @@ fn find(reach: &[Reach], reference: &FolderRef) -> Result<usize> {
 
 /// Why a folder cannot be mounted.
 fn obstacle(state: &State<'_>, folder: &Folder) -> Result<Option<Error>> {
-    let key = folder.key();
     if folder.record.status != Status::Ready {
-        let error = Error::conflict(format!("the vfolder {key} is {}", folder.record.status.name()));
-        return Ok(Some(match folder.record.status {
-            Status::Trashed => error.hint(format!("vfadm vfolder restore {key}")),
-            _ => error,
-        }));
+        return Ok(Some(not_ready(folder)));
     }
     let volume: Volume = state.registry.require(&folder.record.volume)?;
     if let Err(error) =

@@ -234,6 +234,8 @@ fn while_it_is_under_way_nobody_has_it_and_its_place_is_kept() {
         "vfadm vfolder transfer user/alice/data user/alice --volume local takes it back",
     ]);
     lab.fails(4, "volume remove second --yes");
+    let found = lab.run("-o json check").exits(10).json();
+    assert_eq!((&found["count"], &found["items"][0]["code"]), (&json!(1), &json!("work_cut_off")), "{found}");
     // The scope that it is going to stays, though its last folder goes.
     lab.ok("vfolder delete bob/other --purge --yes");
     lab.ok("vfolder transfer alice/data bob --volume second");
