@@ -25,9 +25,11 @@ mod suite {
     mod failures;
     mod generated;
     mod history;
+    mod holders;
     mod house;
     mod init;
     mod isolation;
+    mod kernels;
     mod lifecycle;
     mod model;
     mod owners;

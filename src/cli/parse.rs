@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::domain::error::Error;
+use crate::domain::holder::Named;
 use crate::domain::owner::Owner;
 use crate::domain::permission::Level;
-use crate::domain::reference::{FolderRef, MountRequest, Subject};
+use crate::domain::reference::{FolderRef, KernelRef, MountRequest, Subject};
 use crate::domain::size::Limit;
 use crate::domain::{duration as durations, name};
 
@@ -53,6 +54,21 @@ pub fn node(text: &str) -> Result<String, String> {
 /// A session name.
 pub fn session(text: &str) -> Result<String, String> {
     name::thing("session", text).map_err(told)
+}
+
+/// A kernel: `NAME` or `NAME@NODE`.
+pub fn kernel(text: &str) -> Result<KernelRef, String> {
+    text.parse().map_err(told)
+}
+
+/// The name of a kernel.
+pub fn kernel_name(text: &str) -> Result<String, String> {
+    name::thing("kernel", text).map_err(told)
+}
+
+/// What keeps a session alive.
+pub fn holder(text: &str) -> Result<Named, String> {
+    text.parse().map_err(told)
 }
 
 /// A pattern for names.

@@ -5,19 +5,25 @@ use anyhow::Result;
 use super::App;
 use crate::cli::session::{Mounts, Session};
 use crate::domain::error::Code;
+use crate::domain::name::printable;
+use crate::host::process::hostname;
+use crate::ops::session::kernels::Asked;
+use crate::ops::session::{kernels, lease, prune};
 use crate::ops::{Done, change, run, session};
 use crate::output::{Column, Kind, Style};
 use crate::plan::{Outcome, Plan};
 
 const KIND: &str = "Session";
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 9] = [
     Column::text("NAME", "name"),
     Column::text("USER", "user"),
     Column::text("PROJECT", "project"),
     Column::text("STATE", "state"),
+    Column::of("KERNELS", "kernels", Kind::Count),
     Column::of("MOUNTS", "mounts", Kind::Count),
     Column::text("HOLDER", "holder"),
-    Column::text("STARTED", "started_at"),
+    Column::of("LEASE", "lease_until", Kind::Until),
+    Column::of("AGE", "started_at", Kind::Age),
 ];
 const PLAN_COLUMNS: [Column; 5] = [
     Column::text("VFOLDER", "vfolder"),
@@ -28,13 +34,16 @@ const PLAN_COLUMNS: [Column; 5] = [
 ];
 
 fn request(mounts: Mounts) -> session::Request {
-    session::Request { user: mounts.user, project: mounts.project, mounts: mounts.mounts }
+    let wanted = mounts.wanted;
+    session::Request { user: mounts.user, project: wanted.project, mounts: wanted.mounts }
 }
 
 impl App {
     pub(super) fn session(&self, command: Session) -> Result<u8> {
         match command {
-            Session::Plan { mounts } => {
+            Session::Plan { mounts, kernels } => {
+                let asked = Asked { count: kernels.kernels, kernels: kernels.kernel, ..Asked::default() };
+                let kernels = asked.wanted()?;
                 let reading = self.reading()?;
                 let state = reading.state(&self.ctx);
                 let request = request(mounts);
@@ -49,16 +58,27 @@ impl App {
                 let document = serde_json::json!({
                     "user": request.user,
                     "project": request.project,
+                    "kernels": kernels.iter().map(|k| serde_json::json!({
+                        "name": k.name,
+                        "node": k.node.clone().unwrap_or_else(hostname),
+                    })).collect::<Vec<_>>(),
                     "mounts": mounts,
                     "skipped": skipped,
                 });
                 self.out.one("SessionPlan", &document)?;
                 Ok(0)
             }
-            Session::Start { session: name, mounts, holder } => {
-                let holder = session::parse_holder(holder.as_deref())?;
-                let request = request(mounts);
-                self.done(KIND, change(&self.ctx, |state| session::start(state, &name, &request, holder))?)
+            Session::Start { session: name, user, wanted, kernels, held } => {
+                let asked = Asked {
+                    user,
+                    project: wanted.project,
+                    mounts: wanted.mounts,
+                    kernels: kernels.kernel,
+                    count: kernels.kernels,
+                    holder: held.holder,
+                    lease: held.lease,
+                };
+                self.done(KIND, change(&self.ctx, |state| kernels::start(state, &name, &asked))?)
             }
             Session::Run { session: name, mounts, rootfs, userns, command } => {
                 let request = run::Run { name, session: request(mounts), rootfs, userns, command };
@@ -69,7 +89,14 @@ impl App {
                 warnings.iter().for_each(|w| self.out.warn(w));
                 Ok(status)
             }
-            Session::Stop { session: name } => {
+            Session::Stop { session: name, kernel: Some(kernel) } => {
+                self.done(KIND, change(&self.ctx, |state| kernels::leave(state, &name, &kernel))?)
+            }
+            Session::Renew { session: name, lease } => {
+                self.done(KIND, change(&self.ctx, |state| lease::renew(state, &name, lease))?)
+            }
+            Session::Prune => self.superadmin("session prune")?.prune(),
+            Session::Stop { session: name, kernel: None } => {
                 if !self.ctx.dry_run {
                     let reading = self.reading()?;
                     if session::end_processes(&reading.state(&self.ctx), &name)? {
@@ -89,6 +116,17 @@ impl App {
                 Ok(0)
             }
         }
+    }
+
+    fn prune(&self) -> Result<u8> {
+        let done = change(&self.ctx, prune::prune)?;
+        // What is gone, and why, is what the command is called for; documents and plans hold it anyway.
+        if !done.planned && !self.out.quiet && matches!(self.out.style, Style::Table | Style::Tsv) {
+            for line in &done.plan.tries {
+                self.out.line(&printable(line))?;
+            }
+        }
+        self.done("SessionPrune", done)
     }
 
     /// `session run` removes its record when its command has ended; where it could not, that is done here.

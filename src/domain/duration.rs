@@ -33,6 +33,20 @@ pub fn parse(text: &str) -> Result<Duration> {
         .ok_or_else(|| Error::usage(format!("'{text}' is not a duration")).hint("write 10s, 5m, 12h or 30d"))
 }
 
+/// A length of time in its two largest units: `45s`, `5m`, `2h 30m`, `3d 4h`.
+pub fn human(seconds: u64) -> String {
+    let two = |large: u64, unit: &str, small: u64, smaller: &str| match small {
+        0 => format!("{large}{unit}"),
+        small => format!("{large}{unit} {small}{smaller}"),
+    };
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => two(seconds / 3600, "h", seconds % 3600 / 60, "m"),
+        _ => two(seconds / 86_400, "d", seconds % 86_400 / 3600, "h"),
+    }
+}
+
 /// The begin of a time: how long ago, or when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
@@ -72,6 +86,21 @@ pub fn since(text: &str) -> Result<Since> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_is_shown_in_its_two_largest_units() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (125, "2m"),
+            (3600, "1h"),
+            (9000, "2h 30m"),
+            (86_400, "1d"),
+            (273_600, "3d 4h"),
+        ] {
+            assert_eq!(human(seconds), text);
+        }
+    }
 
     #[test]
     fn since_is_a_duration_a_time_or_a_date_in_utc() {

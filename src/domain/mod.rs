@@ -5,6 +5,7 @@ pub mod driver_file;
 pub mod duration;
 pub mod error;
 pub mod finding;
+pub mod holder;
 pub mod level;
 pub mod name;
 pub mod owner;

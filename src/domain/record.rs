@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::action::Action;
+pub use super::holder::{Holder, Lease};
 use super::level::Level;
 use super::quota::{Folders, Storage};
 
@@ -400,23 +401,6 @@ impl Invitation {
     }
 }
 
-/// What keeps a kernel of a session alive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Holder {
-    /// A process: gone when the pid is free, was given to another process, or the host was booted again.
-    Process {
-        /// In the host's PID namespace.
-        pid: u32,
-        /// Clock ticks after boot (`/proc/PID/stat`, field 22).
-        start_time: u64,
-        /// `/proc/sys/kernel/random/boot_id`.
-        boot_id: String,
-    },
-    /// Nothing that can be seen: until `session stop`.
-    Manual,
-}
-
 /// One container of a session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Kernel {
@@ -426,10 +410,19 @@ pub struct Kernel {
     pub node: String,
     /// What keeps it alive.
     pub holder: Holder,
+    /// When it joined; absent where it began with the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// Under which boot of its host it was recorded; absent where another host recorded it, or the holder says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
+    /// Keys that this version does not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 /// A folder in a session.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionMount {
     /// The id of the folder.
     pub vfolder: Uuid,
@@ -464,6 +457,9 @@ pub struct Session {
     /// True when `session run` runs it: then `session stop` ends its processes too.
     #[serde(default, skip_serializing_if = "is_false")]
     pub run: bool,
+    /// How long it lives, where that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
     /// Keys that this version does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,

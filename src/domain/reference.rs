@@ -121,6 +121,27 @@ pub struct MountRequest {
     pub permission: Option<Level>,
 }
 
+/// A kernel of a session: `NAME`, which is on this host, or `NAME@NODE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelRef {
+    /// Its name.
+    pub name: String,
+    /// The host it runs on; absent is this one.
+    pub node: Option<String>,
+}
+
+impl FromStr for KernelRef {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<KernelRef> {
+        let (name, node) = match text.split_once('@') {
+            Some((name, node)) => (name, Some(name::thing("node", node)?)),
+            None => (text, None),
+        };
+        Ok(KernelRef { name: name::thing("kernel", name)?, node })
+    }
+}
+
 impl FromStr for MountRequest {
     type Err = Error;
 

@@ -7,6 +7,7 @@ pub mod dir;
 pub mod entries;
 pub mod error;
 pub mod files;
+pub mod holders;
 pub mod image;
 pub mod lock;
 pub mod login;

@@ -84,6 +84,23 @@ pub fn command_name(pid: u32) -> String {
         .unwrap_or_else(|_| "?".to_owned())
 }
 
+/// Whose a process is: the name of its effective user, else the number.
+pub fn user_name(pid: u32) -> String {
+    // Not the owner of /proc/PID, which is root's for a process that may not be traced.
+    let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    let Some(uid) = parse_uid(&status) else { return "?".to_owned() };
+    match nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)) {
+        Ok(Some(user)) => user.name,
+        _ => uid.to_string(),
+    }
+}
+
+/// The effective user in a `/proc/PID/status` file: the second number of `Uid:`.
+fn parse_uid(status: &[u8]) -> Option<u32> {
+    let line = status.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
+    std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 /// One line of a mountinfo file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
@@ -166,8 +183,16 @@ pub struct User {
     pub pid: u32,
     /// Its command name.
     pub command: String,
+    /// The name of its effective user, else the number.
+    pub user: String,
     /// How: `mounted at /x`, `open file`, `working directory`.
     pub how: String,
+}
+
+impl std::fmt::Display for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "pid {} ({} of {}, {})", self.pid, self.command, self.user, self.how)
+    }
 }
 
 /// A directory that processes may use.
@@ -219,7 +244,7 @@ impl Target {
     }
 
     fn user(&self, pid: u32, how: String) -> User {
-        User { pid, command: command_name(pid), how }
+        User { pid, command: command_name(pid), user: user_name(pid), how }
     }
 
     /// What is mounted at its own place is not a use: a folder can be a filesystem of its own.
@@ -255,6 +280,14 @@ mod tests {
         let line = b"42 (a) b ) R 1 42 42 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 81523 0 0";
         assert_eq!(parse_stat(line), Some((b'R', 81523)));
         assert_eq!(parse_stat(b"42 (a"), None);
+    }
+
+    #[test]
+    fn a_process_is_its_effective_users() {
+        let status = b"Name:\tUid: x\nUmask:\t0022\nUid:\t0\t50000\t0\t0\nGid:\t0\t0\t0\t0\n";
+        assert_eq!(parse_uid(status), Some(50_000));
+        assert_eq!(parse_uid(b""), None);
+        assert_eq!(user_name(u32::MAX), "?");
     }
 
     #[test]
@@ -307,6 +340,7 @@ mod tests {
         tail.kill().unwrap();
         tail.wait().unwrap();
         let found = found.expect("tail is found");
-        assert_eq!((found.command.as_str(), found.how.as_str()), ("tail", "open file"));
+        let shown = format!("pid {} (tail of {}, open file)", tail.id(), user_name(own_pid()));
+        assert_eq!(found.to_string(), shown);
     }
 }

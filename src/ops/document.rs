@@ -6,12 +6,14 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::in_use;
+use super::liveness::Witness;
 use super::resolve::{self, Folder};
 use crate::domain::error::Result;
+use crate::domain::holder::Life;
 use crate::domain::owner::Owner;
 use crate::domain::permission::{Action, Level, Source};
 use crate::domain::quota::Enforcement;
-use crate::domain::record::{Allowance, Invitation, Project, Session, User, VFolder, Volume};
+use crate::domain::record::{Allowance, Invitation, Kernel, Project, Session, User, VFolder, Volume};
 use crate::host::files;
 use crate::plan::VolumeAt;
 use crate::quota::Reading;
@@ -201,8 +203,8 @@ pub fn invitation(id: &str, invitation: &Invitation, vfolder: &str) -> Value {
     })
 }
 
-/// A session.
-pub fn session(registry: &Registry, name: &str, session: &Session) -> Result<Value> {
+/// A session, with what `witness` says of its kernels.
+pub fn session(registry: &Registry, name: &str, session: &Session, witness: &Witness<'_>) -> Result<Value> {
     let mut names = HashMap::new();
     for mount in &session.mounts {
         let keys = registry.find_text::<VFolder>(&mount.vfolder.to_string());
@@ -229,21 +231,35 @@ pub fn session(registry: &Registry, name: &str, session: &Session) -> Result<Val
             "auto": mount.auto,
         }));
     }
-    let holder: Vec<String> = session.kernels.iter().map(in_use::describe_holder).collect();
+    let kernels: Vec<(Value, bool)> = session.kernels.iter().map(|k| kernel(session, k, witness)).collect();
+    let alive = kernels.iter().any(|(_, alive)| *alive);
     Ok(json!({
         "id": session.id,
         "name": name,
         "user": session.user,
         "project": session.project,
-        "kernels": session.kernels.iter().map(|k| json!({
-            "name": k.name,
-            "node": k.node,
-            "holder": k.holder,
-            "alive": in_use::is_alive(k),
-        })).collect::<Vec<_>>(),
+        "kernels": kernels.into_iter().map(|(kernel, _)| kernel).collect::<Vec<_>>(),
         "mounts": mounts,
-        "state": if in_use::session_is_alive(session) { "running" } else { "dead" },
-        "holder": holder.join(", "),
+        "state": if alive { "running" } else { "dead" },
+        "holder": in_use::holders_in_short(session, session.kernels.iter()),
+        "lease_until": session.lease.as_ref().map(|lease| lease.until),
         "started_at": session.started_at,
     }))
+}
+
+/// A kernel, and whether it counts as alive.
+fn kernel(session: &Session, kernel: &Kernel, witness: &Witness<'_>) -> (Value, bool) {
+    let life = witness.life(session, kernel);
+    let mut item = json!({
+        "name": kernel.name,
+        "node": kernel.node,
+        "holder": kernel.holder,
+        "state": life.name(),
+        "alive": life.counts(),
+        "started_at": kernel.started_at.unwrap_or(session.started_at),
+    });
+    if let (Life::Gone(why) | Life::Unknown(why), Value::Object(map)) = (&life, &mut item) {
+        map.insert("because".to_owned(), json!(why));
+    }
+    (item, life.counts())
 }

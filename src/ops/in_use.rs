@@ -3,48 +3,36 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::liveness::Witness;
 use crate::domain::error::{Error, Result};
 use crate::domain::record::{Holder, Kernel, Session, VFolder};
 use crate::host::process;
 use crate::registry::Registry;
 
-/// True while the holder of a kernel lives. A kernel of another host counts as alive, and so does everything where
-/// `/proc` cannot be asked.
-pub fn is_alive(kernel: &Kernel) -> bool {
-    match &kernel.holder {
-        Holder::Manual => true,
-        Holder::Process { pid, start_time, boot_id } => {
-            let here = process::boot_id();
-            if kernel.node != process::hostname() || here.is_empty() {
-                return true;
-            }
-            boot_id == here && process::start_time(*pid) == Some(*start_time)
-        }
-    }
-}
-
-/// True while any kernel of a session lives.
-pub fn session_is_alive(session: &Session) -> bool {
-    session.kernels.iter().any(is_alive)
+/// True while any kernel of a session counts as alive.
+pub fn session_is_alive(registry: &Registry, session: &Session) -> bool {
+    Witness::new(registry).counts(session)
 }
 
 /// What a holder is, for people.
-pub fn describe_holder(kernel: &Kernel) -> String {
-    match &kernel.holder {
-        Holder::Manual => format!("until 'vfadm session stop', on {}", kernel.node),
-        Holder::Process { pid, .. } => format!("pid {pid} on {}", kernel.node),
+pub fn describe_holder(session: &Session, kernel: &Kernel) -> String {
+    match (&kernel.holder, &session.lease) {
+        (Holder::Manual, Some(lease)) => format!("lease until {}, on {}", lease.until, kernel.node),
+        (Holder::Manual, None) => format!("{}, on {}", kernel.holder, kernel.node),
+        _ => format!("{} on {}", kernel.holder, kernel.node),
     }
 }
 
 /// The living sessions that have a folder mounted.
 pub fn sessions_with(registry: &Registry, folder: &VFolder) -> Result<Vec<(String, Session)>> {
+    let witness = Witness::new(registry);
     let mut found = Vec::new();
     for key in registry.find_text::<Session>(&folder.id.to_string()) {
         if let Some(session) = registry.get::<Session>(&key)?
             && session.mounts.iter().any(|m| m.vfolder == folder.id)
-            && session_is_alive(&session)
+            && witness.counts(&session)
         {
             found.push((key, session));
         }
@@ -57,7 +45,8 @@ pub fn sessions_on(registry: &Registry, volume: &str) -> Result<Vec<String>> {
     let folders = registry.all::<VFolder>()?.into_iter().filter(|(_, f)| f.volume == volume);
     let folders: HashSet<_> = folders.map(|(_, f)| f.id).collect();
     let sessions = registry.all::<Session>()?.into_iter();
-    let of = |s: &Session| s.mounts.iter().any(|m| folders.contains(&m.vfolder)) && session_is_alive(s);
+    let witness = Witness::new(registry);
+    let of = |s: &Session| s.mounts.iter().any(|m| folders.contains(&m.vfolder)) && witness.counts(s);
     Ok(sessions.filter(|(_, session)| of(session)).map(|(key, _)| key).collect())
 }
 
@@ -65,11 +54,12 @@ pub fn sessions_on(registry: &Registry, volume: &str) -> Result<Vec<String>> {
 pub fn require_unused(registry: &Registry, key: &str, folder: &VFolder, path: &Path) -> Result<()> {
     let sessions = sessions_with(registry, folder)?;
     if !sessions.is_empty() {
+        let witness = Witness::new(registry);
         let told: Vec<String> = sessions
             .iter()
             .map(|(name, s)| {
-                let by: Vec<String> = s.kernels.iter().filter(|k| is_alive(k)).map(describe_holder).collect();
-                format!("session {name} ({})", by.join(", "))
+                let living = s.kernels.iter().filter(|k| witness.life(s, k).counts());
+                format!("session {name} ({})", holders_in_short(s, living))
             })
             .collect();
         let names: Vec<&str> = sessions.iter().map(|(name, _)| name.as_str()).collect();
@@ -82,11 +72,35 @@ pub fn require_unused(registry: &Registry, key: &str, folder: &VFolder, path: &P
     if users.is_empty() {
         return Ok(());
     }
-    let told: Vec<String> =
-        users.iter().take(5).map(|u| format!("pid {} ({}, {})", u.pid, u.command, u.how)).collect();
+    let told: Vec<String> = users.iter().take(5).map(ToString::to_string).collect();
     let more = if users.len() > 5 { format!(" and {} more", users.len() - 5) } else { String::new() };
     let pids: Vec<u32> = users.iter().map(|u| u.pid).collect();
     Err(Error::in_use(format!("the vfolder {key} is in use on this host by {}{more}", told.join(", ")))
         .hint("end these processes, or unmount it, first")
-        .detail("pids", json!(pids)))
+        .detail("pids", json!(pids))
+        .detail("processes", processes(&users)))
+}
+
+/// Processes as facts for scripts.
+pub fn processes(users: &[process::User]) -> Value {
+    let fact = |u: &process::User| json!({"pid": u.pid, "command": u.command, "user": u.user, "how": u.how});
+    users.iter().map(fact).collect()
+}
+
+/// The most holders that a message or a line of a table names.
+const SHOWN: usize = 3;
+
+/// What the holders of some kernels are, each once, for people.
+pub fn holders_in_short<'a>(session: &Session, kernels: impl Iterator<Item = &'a Kernel>) -> String {
+    let mut told: Vec<String> = Vec::new();
+    for kernel in kernels {
+        let holder = describe_holder(session, kernel);
+        if !told.contains(&holder) {
+            told.push(holder);
+        }
+    }
+    let more = told.len().saturating_sub(SHOWN);
+    told.truncate(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", told.join(", "))
 }

@@ -8,6 +8,7 @@ pub mod history;
 pub mod in_use;
 pub mod init;
 pub mod invitation;
+pub mod liveness;
 pub mod manual;
 pub mod node;
 pub mod owner;

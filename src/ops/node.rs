@@ -51,3 +51,19 @@ pub fn note_verified(root: &Root, storage: &Storage) -> Result<()> {
     let like = Ownership { mode: 0o600, ids: (stat.st_uid, stat.st_gid) };
     Ok(files::replace(&dir, &file_name(), text.as_bytes(), like)?)
 }
+
+/// When a host was seen last, and under which boot.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Boot {
+    /// `/proc/sys/kernel/random/boot_id` of that host.
+    pub boot_id: String,
+    /// The time of its check-in.
+    pub seen_at: Timestamp,
+}
+
+/// The boot of another host, as its last check-in says; `None` where it did not check in, or that cannot be read.
+pub fn boot_of(root: &Root, host: &str) -> Option<Boot> {
+    let dir = root.private_if_there(DIR).ok()??;
+    let bytes = files::read(&dir, &format!("{}.yaml", host.replace('/', "_")), MOST).ok()??;
+    serde_yaml::from_slice(&bytes).ok()
+}

@@ -340,7 +340,7 @@ fn some(names: &[String]) -> String {
 fn require_no_session(state: &State<'_>, name: &str, of: impl Fn(&Session) -> bool) -> Result<()> {
     for key in state.registry.find_text::<Session>(&format!("\"{name}\"")) {
         let session: Session = state.registry.require(&key)?;
-        if of(&session) && in_use::session_is_alive(&session) {
+        if of(&session) && in_use::session_is_alive(state.registry, &session) {
             return Err(Error::in_use(format!("the session {key} is running for {name}"))
                 .hint(format!("end it first: vfadm session stop {key}")));
         }

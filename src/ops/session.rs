@@ -1,16 +1,22 @@
 //! Sessions: planned, recorded, ended.
 
+pub mod kernels;
+pub mod lease;
+pub mod prune;
+
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::liveness::Witness;
 use super::resolve::{self, Folder, Reach};
 use super::scope::Site;
 use super::vfolder::not_ready;
 use super::{State, document, in_use};
 use crate::domain::error::{Error, Result};
+use crate::domain::holder::Life;
 use crate::domain::name;
 use crate::domain::permission::{self, Action};
 use crate::domain::record::{Holder, Kernel, Project, Session, SessionMount, Status, User, Volume};
@@ -180,16 +186,6 @@ pub fn plan_items(state: &State<'_>, planned: &Planned) -> Result<Vec<Value>> {
     Ok(items)
 }
 
-/// What keeps a session that somebody else runs alive: `pid:N`, or nothing that can be seen.
-pub fn parse_holder(text: Option<&str>) -> Result<Holder> {
-    let Some(text) = text else { return Ok(Holder::Manual) };
-    let pid: u32 = text
-        .strip_prefix("pid:")
-        .and_then(|pid| pid.parse().ok())
-        .ok_or_else(|| Error::usage(format!("'{text}' is not a holder")).hint("write pid:N"))?;
-    holder_of(pid)
-}
-
 /// A process of this host as a holder (exit 3 when there is none).
 pub fn holder_of(pid: u32) -> Result<Holder> {
     let start_time = process::start_time(pid)
@@ -207,16 +203,24 @@ pub fn invented_name(user: &str) -> String {
 pub fn start(state: &State<'_>, session: &str, request: &Request, holder: Holder) -> Result<Plan> {
     let session = name::thing("session", session)?;
     if let Some(existing) = state.registry.get::<Session>(&session)?
-        && in_use::session_is_alive(&existing)
+        && in_use::session_is_alive(state.registry, &existing)
     {
-        return Err(Error::conflict(format!("the session {session} is running already"))
-            .hint(format!("choose another name, or end it: vfadm session stop {session}")));
+        return Err(running_already(&session));
     }
     let planned = plan(state, request)?;
-    let record = record(request, &planned, holder);
-    let mut plan = Plan::new(Outcome::Created, format!("session {session} started"));
-    plan.changes.push(Change::put(session.clone(), &record)?);
-    plan.item = Some(document::session(state.registry, &session, &record)?);
+    put(state, &session, &record(request, &planned, holder), format!("session {session} started"))
+}
+
+fn running_already(session: &str) -> Error {
+    Error::conflict(format!("the session {session} is running already"))
+        .hint(format!("choose another name, or end it: vfadm session stop {session}"))
+}
+
+/// The plan that records a session. Nothing is asked about its kernels.
+fn put(state: &State<'_>, session: &str, record: &Session, message: String) -> Result<Plan> {
+    let mut plan = Plan::new(Outcome::Created, message);
+    plan.changes.push(Change::put(session, record)?);
+    plan.item = Some(document::session(state.registry, session, record, &Witness::silent(state.registry))?);
     Ok(plan)
 }
 
@@ -226,7 +230,7 @@ pub fn record(request: &Request, planned: &Planned, holder: Holder) -> Session {
         id: Uuid::new_v4(),
         user: request.user.clone(),
         project: request.project.clone(),
-        kernels: vec![Kernel { name: "main".to_owned(), node: process::hostname(), holder }],
+        kernels: vec![kernels::here("main", holder)],
         mounts: planned
             .mounts
             .mounts
@@ -241,6 +245,7 @@ pub fn record(request: &Request, planned: &Planned, holder: Holder) -> Session {
             .collect(),
         started_at: now(),
         run: false,
+        lease: None,
         extra: Default::default(),
     }
 }
@@ -252,7 +257,8 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 /// record. True when there were any.
 pub fn end_processes(state: &State<'_>, session: &str) -> Result<bool> {
     let record = visible(state, session)?;
-    let here = |k: &&Kernel| record.run && k.node == process::hostname() && in_use::is_alive(k);
+    let witness = Witness::silent(state.registry);
+    let here = |k: &&Kernel| record.run && witness.held(&record, k) == Life::Alive;
     let mut ended = false;
     for kernel in record.kernels.iter().filter(here) {
         if let Holder::Process { pid, start_time, .. } = &kernel.holder {
@@ -266,25 +272,26 @@ pub fn end_processes(state: &State<'_>, session: &str) -> Result<bool> {
 /// Plans the end of a record. A process that vfadm did not start is not ended.
 pub fn stop(state: &State<'_>, session: &str) -> Result<Plan> {
     let record = visible(state, session)?;
+    let witness = Witness::silent(state.registry);
     let mut plan = Plan::new(Outcome::Deleted, format!("session {session} stopped"));
-    if record.run && in_use::session_is_alive(&record) {
-        let holders: Vec<String> = record.kernels.iter().map(in_use::describe_holder).collect();
-        plan.tries.push(format!("end the processes of the session ({})", holders.join(", ")));
+    if record.run && witness.counts(&record) {
+        let holders = in_use::holders_in_short(&record, record.kernels.iter());
+        plan.tries.push(format!("end the processes of the session ({holders})"));
     }
-    plan.item = Some(document::session(state.registry, session, &record)?);
+    plan.item = Some(document::session(state.registry, session, &record, &witness)?);
     plan.changes.push(Change::remove::<Session>(session));
-    let running: Vec<&Kernel> = record
-        .kernels
-        .iter()
-        .filter(|k| !record.run && matches!(k.holder, Holder::Process { .. }) && in_use::is_alive(k))
-        .collect();
-    for kernel in running {
-        plan.warnings.push(format!(
-            "{} still runs, and keeps its mounts until it ends",
-            in_use::describe_holder(kernel)
-        ));
+    if !record.run {
+        plan.warnings.extend(record.kernels.iter().filter_map(|k| still_runs(&record, k, &witness)));
     }
     Ok(plan)
+}
+
+/// What is said of a kernel whose holder lives although the registry forgets it.
+fn still_runs(session: &Session, kernel: &Kernel, witness: &Witness<'_>) -> Option<String> {
+    let told = || {
+        format!("{} still runs, and keeps its mounts until it ends", in_use::describe_holder(session, kernel))
+    };
+    (witness.held(session, kernel) == Life::Alive).then(told)
 }
 
 fn visible(state: &State<'_>, session: &str) -> Result<Session> {
@@ -298,15 +305,16 @@ fn visible(state: &State<'_>, session: &str) -> Result<Session> {
 
 /// The document of one session.
 pub fn show(state: &State<'_>, session: &str) -> Result<Value> {
-    document::session(state.registry, session, &visible(state, session)?)
+    document::session(state.registry, session, &visible(state, session)?, &Witness::new(state.registry))
 }
 
 /// The documents of all sessions that the actor sees.
 pub fn list(state: &State<'_>) -> Result<Vec<Value>> {
+    let witness = Witness::new(state.registry);
     let mut items = Vec::new();
     for (session, record) in state.registry.all::<Session>()? {
         if state.actor.user().is_none_or(|user| user == record.user) {
-            items.push(document::session(state.registry, &session, &record)?);
+            items.push(document::session(state.registry, &session, &record, &witness)?);
         }
     }
     Ok(items)

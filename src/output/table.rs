@@ -1,9 +1,11 @@
 //! Tables for people, made from the documents, so that both say the same.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
+use crate::domain::duration;
 use crate::domain::name::printable;
 use crate::domain::size;
 
@@ -20,6 +22,10 @@ pub enum Kind {
     Id,
     /// How many entries a list has.
     Count,
+    /// A time in the past, as how long ago.
+    Age,
+    /// A time in the future, as how long until then.
+    Until,
     /// A bar of ten characters and a percentage.
     Bar,
 }
@@ -127,8 +133,22 @@ fn shown(value: &Value, kind: Kind) -> String {
         (Kind::Percent, Value::Number(n)) => format!("{n} %"),
         (Kind::Bar, Value::Number(n)) => bar(n.as_f64().unwrap_or(0.0)),
         (Kind::Id, Value::String(id)) => id.chars().take(8).collect(),
+        (Kind::Age, Value::String(time)) => {
+            // A clock that is behind another host's makes nothing older than it is.
+            distance(time, &|time| Timestamp::now().max(time).duration_since(time))
+        }
+        (Kind::Until, Value::String(time)) => distance(time, &|time| time.duration_since(Timestamp::now())),
         (Kind::Count, Value::Array(list)) => list.len().to_string(),
         (_, value) => plain(value),
+    }
+}
+
+/// A length of time, `over` where it is negative; what is no time is shown as it is.
+fn distance(time: &str, between: &dyn Fn(Timestamp) -> SignedDuration) -> String {
+    let Ok(parsed) = time.parse() else { return printable(time) };
+    match u64::try_from(between(parsed).as_secs()) {
+        Ok(seconds) => duration::human(seconds),
+        Err(_) => "over".to_owned(),
     }
 }
 
@@ -241,6 +261,18 @@ mod tests {
              a                    1 KiB  [####......] 44 %\n\
              longer\\u{1b}[2J  unlimited  ?\n"
         );
+    }
+
+    #[test]
+    fn a_time_is_shown_as_its_distance() {
+        let shown = |kind, seconds: i64| {
+            let time = Timestamp::now() + SignedDuration::from_secs(seconds);
+            shown(&json!(time.to_string()), kind)
+        };
+        assert_eq!(shown(Kind::Age, -7300), "2h 1m");
+        assert_eq!(shown(Kind::Age, 60), "0s");
+        assert_eq!(shown(Kind::Until, 90_060), "1d 1h");
+        assert_eq!(shown(Kind::Until, -60), "over");
     }
 
     #[test]

@@ -101,8 +101,22 @@ pub fn schema() -> Value {
                 "kernels": {"type": "array", "items": record(&["name", "node", "holder"], json!({
                     "name": {"type": "string"},
                     "node": {"type": "string"},
-                    "holder": record(&["kind"], json!({"kind": {"enum": ["process", "manual"]}})),
+                    "holder": record(&["kind"], json!({
+                        "kind": {"enum": ["process", "container", "unit", "slurm", "manual"]},
+                        "pid": {"type": "integer"},
+                        "start_time": {"type": "integer", "description": "clock ticks after boot"},
+                        "boot_id": {"type": "string"},
+                        "engine": {"enum": ["docker", "podman", "nerdctl", "runc"]},
+                        "name": {"type": "string"},
+                        "job": {"type": "integer"},
+                    })),
+                    "started_at": time,
+                    "boot_id": {"type": "string"},
                 }))},
+                "lease": record(&["until", "seconds"], json!({
+                    "until": time,
+                    "seconds": {"type": "integer", "minimum": 1},
+                })),
                 "mounts": {"type": "array", "items": record(&["vfolder", "target", "permission"], json!({
                     "vfolder": uuid,
                     "subpath": {"type": "string"},

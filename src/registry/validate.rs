@@ -283,6 +283,16 @@ impl Check<'_> {
                     format!("its user '{}' does not exist", session.user),
                 );
             }
+            let mut kernels = BTreeSet::new();
+            for kernel in &session.kernels {
+                if let Err(e) = name::thing("kernel", &kernel.name) {
+                    self.error::<Session>("bad_name", &key, e.message);
+                }
+                if !kernels.insert(&kernel.name) {
+                    let message = format!("it has two kernels '{}'", kernel.name);
+                    self.error::<Session>("duplicate_kernel", &key, message);
+                }
+            }
             let gone: Vec<_> = session.mounts.iter().filter(|m| !self.ids.contains_key(&m.vfolder)).collect();
             for mount in gone {
                 self.error::<Session>(

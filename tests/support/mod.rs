@@ -1,6 +1,7 @@
 //! What the tests stand on: a hermetic root and volume ([`Lab`]), the program's answer ([`Output`]), and a look at
 //! disk and kernel that does not go through vfadm.
 
+mod host;
 mod image;
 mod kernel;
 mod lab;
@@ -8,6 +9,7 @@ mod labup;
 mod output;
 mod snapshot;
 
+pub use host::Host;
 pub use image::{Image, scratch};
 pub use kernel::kernel_limits;
 pub use lab::{Lab, words};

@@ -72,11 +72,9 @@ fn require_unused(state: &State<'_>, name: &str, at: &VolumeAt) -> Result<()> {
     let users = target.map_or(Ok(Vec::new()), |target| target.users())?;
     match users.first() {
         None => Ok(()),
-        Some(user) => Err(Error::in_use(format!(
-            "the volume '{name}' is in use on this host by pid {} ({}, {})",
-            user.pid, user.command, user.how
-        ))
-        .hint("end that process first")
-        .detail("pids", json!([user.pid]))),
+        Some(user) => Err(Error::in_use(format!("the volume '{name}' is in use on this host by {user}"))
+            .hint("end that process first")
+            .detail("pids", json!([user.pid]))
+            .detail("processes", in_use::processes(&users))),
     }
 }
