@@ -40,6 +40,7 @@ mod suite {
     mod registry;
     mod sessions;
     mod sharing;
+    mod slurm;
     mod transfer;
     mod twice;
     mod undo;
