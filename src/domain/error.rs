@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What kind of failure it is. Scripts rely on [`Code::name`] and [`Code::exit`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Code {
     /// Anything that has no code of its own.
     Failure,
@@ -69,7 +70,7 @@ impl Code {
 
 /// An error with its exit code, a message that is a sentence without a full stop, and a hint that says what to
 /// type next.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Error {
     /// Decides the exit status.
     pub code: Code,

@@ -1,9 +1,11 @@
 //! What a check found.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Works, but is not as it should be.
@@ -13,10 +15,10 @@ pub enum Severity {
 }
 
 /// One thing that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// A stable word for scripts.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// How bad it is.
     pub severity: Severity,
     /// The record or path it is about.
@@ -28,7 +30,7 @@ pub struct Finding {
     /// Whether the repair can lose data.
     pub loses_data: bool,
     /// The line of the registry file, where it is about a record.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
 }
 
@@ -36,7 +38,7 @@ impl Finding {
     /// An error without a known repair.
     pub fn error(code: &'static str, subject: impl Into<String>, message: impl Into<String>) -> Finding {
         Finding {
-            code,
+            code: Cow::Borrowed(code),
             severity: Severity::Error,
             subject: subject.into(),
             message: message.into(),

@@ -61,6 +61,7 @@ impl Dir {
         let name = name.as_ref();
         let fd = nix::fcntl::openat(&self.fd, name, OPEN_DIR, Mode::empty())
             .map_err(|e| Error::path("open", self.join(name), e))?;
+        super::apart::beat();
         Ok(Dir { fd, path: self.join(name) })
     }
 
@@ -74,7 +75,10 @@ impl Dir {
                 .union(ResolveFlag::RESOLVE_NO_XDEV),
         );
         match nix::fcntl::openat2(&self.fd, below, how) {
-            Ok(fd) => Ok(Dir { fd, path: self.join(below) }),
+            Ok(fd) => {
+                super::apart::beat();
+                Ok(Dir { fd, path: self.join(below) })
+            }
             Err(nix::errno::Errno::ENOSYS) => self.walk(below),
             Err(e) => Err(Error::path("open", self.join(below), e)),
         }

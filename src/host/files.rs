@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::Mode;
 
 use super::dir::Dir;
@@ -90,7 +90,7 @@ pub fn replace(dir: &Dir, name: &str, bytes: &[u8], like: Ownership) -> Result<(
 
 /// Gives a file a second name; an existing second name is fine.
 pub fn link(dir: &Dir, name: &str, to: &Dir, second: &str) -> Result<()> {
-    match nix::unistd::linkat(dir, name, to, second, nix::fcntl::AtFlags::empty()) {
+    match nix::unistd::linkat(dir, name, to, second, AtFlags::empty()) {
         Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
         Err(e) => Err(Error::path("link", to.join(second), e)),
     }
@@ -137,6 +137,13 @@ pub fn open_existing(dir: &Dir, name: &str) -> Result<Option<File>> {
     }
 }
 
+/// True while an open file is what `name` stands for.
+pub fn is_at(file: &File, dir: &Dir, name: &str) -> Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = file.metadata().map_err(|e| Error::path("read", dir.join(name), e))?;
+    Ok(dir.stat(name)?.is_some_and(|stat| (stat.st_dev, stat.st_ino) == (meta.dev(), meta.ino())))
+}
+
 /// The user that this process runs as.
 pub fn own_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
@@ -171,7 +178,15 @@ pub fn inodes(path: &Path) -> Option<(u64, u64)> {
     (stat.files() > 0).then_some((used, stat.files()))
 }
 
-/// True where the filesystem that holds a directory is mounted read-only.
-pub fn is_read_only(dir: &Dir) -> bool {
-    nix::sys::statvfs::fstatvfs(dir).is_ok_and(|s| s.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
+/// Why nothing can be written into a directory, as far as the mount and a question to the filesystem tell: its server
+/// can refuse what the mount allows.
+pub fn write_refusal(dir: &Dir) -> Option<String> {
+    use nix::sys::statvfs::{FsFlags, fstatvfs};
+    use nix::unistd::{AccessFlags, faccessat};
+    let path = dir.path().display();
+    if fstatvfs(dir).is_ok_and(|s| s.flags().contains(FsFlags::ST_RDONLY)) {
+        return Some(format!("{path} is mounted read-only"));
+    }
+    let error = faccessat(dir, ".", AccessFlags::W_OK, AtFlags::AT_EACCESS).err()?;
+    Some(format!("{path} cannot be written to: {}", super::error::reason(&error.into())))
 }

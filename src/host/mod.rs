@@ -1,5 +1,6 @@
 //! The only place that starts programs, makes raw system calls and reads `/proc`. It knows no vfolder.
 
+pub mod apart;
 pub mod btrfs;
 pub mod copying;
 pub mod deadline;

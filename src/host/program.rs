@@ -312,7 +312,10 @@ fn wait(child: &mut Child, end: Instant, pipes: &[&Collector]) -> std::result::R
             None if Instant::now() >= end => return Err(Stop::Late),
             None if signals::stopped() => return Err(Stop::Signal),
             None if pipes.iter().any(|pipe| pipe.is_too_much()) => return Err(Stop::TooMuch),
-            None => std::thread::sleep(pause),
+            None => {
+                super::apart::beat();
+                std::thread::sleep(pause);
+            }
         }
         pause = (pause * 2).min(Duration::from_millis(20));
     }

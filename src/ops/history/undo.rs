@@ -160,7 +160,7 @@ fn require_sound(before: &Registry, after: &Registry, entry: &Entry) -> Result<(
     for finding in validate::validate(after)?.into_iter().filter(|f| f.severity == Severity::Error) {
         if !known
             .iter()
-            .any(|k| (k.code, &k.subject, &k.message) == (finding.code, &finding.subject, &finding.message))
+            .any(|k| (&k.code, &k.subject, &k.message) == (&finding.code, &finding.subject, &finding.message))
         {
             return Err(cannot(entry, &format!("{}: {}", finding.subject, finding.message))
                 .hint("'vfadm registry log' shows what was changed since"));
