@@ -8,6 +8,7 @@ pub mod finding;
 pub mod holder;
 pub mod level;
 pub mod name;
+pub mod node;
 pub mod owner;
 pub mod permission;
 pub mod quota;
