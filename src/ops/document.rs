@@ -10,12 +10,12 @@ use super::liveness::Witness;
 use super::resolve::{self, Folder};
 use crate::domain::error::Result;
 use crate::domain::holder::Life;
+use crate::domain::node::Sight;
 use crate::domain::owner::Owner;
 use crate::domain::permission::{Action, Level, Source};
 use crate::domain::quota::Enforcement;
 use crate::domain::record::{Allowance, Invitation, Kernel, Project, Session, User, VFolder, Volume};
-use crate::host::files;
-use crate::plan::VolumeAt;
+use crate::plan::{VolumeAt, look};
 use crate::quota::Reading;
 use crate::registry::Registry;
 
@@ -109,11 +109,32 @@ pub fn project(registry: &Registry, name: &str, project: &Project) -> Value {
 }
 
 /// A volume, with what its filesystem says.
-pub fn volume(registry: &Registry, name: &str, volume: &Volume) -> Value {
-    let at = VolumeAt::new(registry.header.registry, name, volume);
+pub fn volume(registry: &Registry, name: &str, record: &Volume) -> Value {
+    let volumes = [(name.to_owned(), record.clone())];
+    self::volumes(registry, &volumes).into_iter().next().unwrap_or_default()
+}
+
+/// Volumes, each with what its filesystem says, or why it says nothing.
+pub fn volumes(registry: &Registry, volumes: &[(String, Volume)]) -> Vec<Value> {
+    let at: Vec<VolumeAt> =
+        volumes.iter().map(|(name, record)| VolumeAt::new(registry.header.registry, name, record)).collect();
+    let sights = look::look(&at);
+    let mut items = Vec::with_capacity(volumes.len());
+    for (index, (name, record)) in volumes.iter().enumerate() {
+        let mut item = recorded(registry, name, record);
+        match &sights {
+            Ok(sights) => seen(&mut item, &at[index], &sights[index]),
+            Err(error) => unknown(&mut item, &error.message),
+        }
+        items.push(Value::Object(item));
+    }
+    items
+}
+
+fn recorded(registry: &Registry, name: &str, volume: &Volume) -> Map<String, Value> {
     let allowed: Vec<&str> =
         Action::ALL.iter().filter(|a| !volume.blocked.contains(a)).map(|a| a.name()).collect();
-    let mut item = json!({
+    let item = json!({
         "id": volume.id,
         "name": name,
         "path": volume.path,
@@ -128,24 +149,28 @@ pub fn volume(registry: &Registry, name: &str, volume: &Volume) -> Value {
         "blocked_for": volume.blocked_for,
         "allowed_for": volume.allowed_for,
     });
-    let Value::Object(map) = &mut item else { return item };
-    let opened = at.open();
-    map.insert("mounted".to_owned(), json!(opened.is_ok()));
-    match opened.and_then(|_| Ok(files::room(&at.path)?)) {
-        Ok(room) => {
-            let mounts = crate::host::process::own_mounts().unwrap_or_default();
-            let filesystem = crate::host::process::mount_of(&mounts, &at.path).map(|m| m.filesystem.clone());
-            map.insert("filesystem".to_owned(), json!(filesystem));
-            map.insert("total_bytes".to_owned(), json!(room.total));
-            map.insert("used_bytes".to_owned(), json!(room.used));
-        }
-        Err(error) => {
-            for key in ["filesystem", "total_bytes", "used_bytes"] {
-                map.insert(format!("{key}_unknown_reason"), json!(error.message));
-            }
-        }
+    match item {
+        Value::Object(map) => map,
+        _ => Map::new(),
     }
-    item
+}
+
+fn seen(item: &mut Map<String, Value>, at: &VolumeAt, sight: &Sight) {
+    item.insert("mounted".to_owned(), json!(sight.state.is_usable()));
+    item.insert("state".to_owned(), json!(sight.state));
+    if sight.state.is_usable() {
+        item.insert("filesystem".to_owned(), json!(sight.filesystem));
+        item.insert("total_bytes".to_owned(), json!(sight.total_bytes));
+        item.insert("used_bytes".to_owned(), json!(sight.used_bytes));
+    } else {
+        unknown(item, &at.unusable(sight.reason.as_deref().unwrap_or_default()).message);
+    }
+}
+
+fn unknown(item: &mut Map<String, Value>, reason: &str) {
+    for key in ["filesystem", "total_bytes", "used_bytes"] {
+        item.insert(format!("{key}_unknown_reason"), json!(reason));
+    }
 }
 
 /// A quota scope. `reading` is what the storage says, or why it says nothing.

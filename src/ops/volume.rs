@@ -8,25 +8,27 @@ mod driver_file;
 mod image;
 mod mount;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{State, document, sidecar};
 use crate::domain::driver_file::DriverFile;
 use crate::domain::error::{Error, Result};
 use crate::domain::record::{Scope, VFolder, Volume};
-use crate::plan::{Outcome, Plan, Step, VolumeAt};
+use crate::host::apart;
+use crate::plan::{Outcome, Plan, Step, VolumeAt, look};
 use crate::registry::{Change, Registry};
 pub use actions::{forget_owner, set_actions};
 pub use add::{Add, add, add_and_note};
 pub use capacity::warnings;
 pub use check::check;
+pub(super) use check::{LIMITS_OFF, ability};
 pub use driver_file::read as read_driver_file;
 pub use image::grow;
 pub use mount::{mount, unmount};
 
 /// The documents of all volumes.
 pub fn list(state: &State<'_>) -> Result<Vec<Value>> {
-    Ok(state.registry.all::<Volume>()?.iter().map(|(n, v)| document::volume(state.registry, n, v)).collect())
+    Ok(document::volumes(state.registry, &state.registry.all::<Volume>()?))
 }
 
 /// The document of one, with its scopes and folders counted.
@@ -42,13 +44,27 @@ pub fn show(state: &State<'_>, name: &str) -> Result<Value> {
         map.insert("vfolders".to_owned(), folders_on(registry, name)?.len().into());
         map.insert("draining".to_owned(), volume.draining.len().into());
         let at = VolumeAt::new(registry.header.registry, name, &volume);
-        if usable && let Ok((enforcement, _)) = at.driver().enforcement(&at.path) {
-            map.insert("enforcement".to_owned(), enforcement.name().into());
-        }
-        let limits = capacity::of(Some(&at).filter(|_| usable));
-        map.insert("limits".to_owned(), Value::Array(limits.iter().map(capacity::document).collect()));
+        map.extend(if usable { of_storage(at)? } else { limits(None) });
     }
     Ok(item)
+}
+
+/// What its driver says of a volume, which may cease to answer meanwhile.
+fn of_storage(at: VolumeAt) -> Result<Map<String, Value>> {
+    let answer = apart::each(&[at], look::SILENCE, |at| {
+        let mut map = Map::new();
+        if let Ok((enforcement, _)) = at.driver().enforcement(&at.path) {
+            map.insert("enforcement".to_owned(), enforcement.name().into());
+        }
+        map.extend(limits(Some(at)));
+        map
+    })?;
+    Ok(answer.into_iter().next().flatten().unwrap_or_else(|| limits(None)))
+}
+
+fn limits(usable: Option<&VolumeAt>) -> Map<String, Value> {
+    let limits = capacity::of(usable).iter().map(capacity::document).collect();
+    Map::from_iter([("limits".to_owned(), Value::Array(limits))])
 }
 
 fn folders_on(registry: &Registry, volume: &str) -> Result<Vec<String>> {

@@ -1,6 +1,7 @@
 //! Plans: printed with `--dry-run`, or carried out with a durable intent.
 
 pub mod intent;
+pub mod look;
 pub mod step;
 pub mod volume;
 

@@ -33,13 +33,6 @@ pub struct VolumeAt {
     pub folders: Folders,
 }
 
-/// The part of a marker that says which volume it is.
-#[derive(Debug, Deserialize)]
-struct Identity {
-    registry: Uuid,
-    id: Uuid,
-}
-
 /// Filesystems whose calls end whatever becomes of other hosts and programs.
 const LOCAL: [&str; 8] = ["btrfs", "ext2", "ext3", "ext4", "overlay", "tmpfs", "xfs", "zfs"];
 
@@ -87,22 +80,14 @@ impl VolumeAt {
             Ok::<_, host::Error>((dir, marker))
         });
         let (dir, marker) = probed.and_then(|probed| probed).map_err(|e| self.unusable(&e.to_string()))?;
-        let Some(marker) = marker else {
-            return Err(self.unusable(&format!("there is no marker {MARKER} in {}", self.path.display())));
-        };
-        let identity: Identity = serde_yaml::from_slice(&marker).map_err(|e| {
-            self.unusable(&format!("its marker {} cannot be read: {e}", dir.join(MARKER).display()))
-        })?;
-        if identity.registry != self.registry {
-            return Err(self.unusable(&format!("{} belongs to another registry", self.path.display())));
+        match self.mismatch(marker.as_deref()) {
+            Some((_, why)) => Err(self.unusable(&why)),
+            None => Ok(dir),
         }
-        if identity.id != self.id {
-            return Err(self.unusable(&format!("{} holds another volume", self.path.display())));
-        }
-        Ok(dir)
     }
 
-    fn unusable(&self, why: &str) -> Error {
+    /// That it cannot be used, and why (exit 8).
+    pub fn unusable(&self, why: &str) -> Error {
         Error::storage(format!("the volume '{}' is not mounted at {}: {why}", self.name, self.path.display()))
             .hint(format!("mount it, then look: vfadm volume check {}", self.name))
     }

@@ -1,13 +1,14 @@
 //! The directory that holds the registry.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::backups;
 use crate::domain::error::{Error, Result};
 use crate::domain::name::shell_word;
 use crate::host;
 use crate::host::dir::Dir;
-use crate::host::process;
+use crate::host::{probe, process};
 
 /// The registry file's name.
 pub const FILE: &str = "registry.yaml";
@@ -15,6 +16,9 @@ pub const FILE: &str = "registry.yaml";
 pub const PRIVATE: &str = ".vfadm";
 /// Marks a volume.
 pub const MARKER: &str = ".vfadm-volume.yaml";
+
+/// How long a root may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An opened root.
 #[derive(Debug)]
@@ -31,6 +35,12 @@ impl Root {
                 shell_word(&path.display().to_string())
             ))
         };
+        // Each command begins here: with a root that does not answer, it could not end.
+        if !probe::answers(path, PATIENCE).map_err(cannot_read)? {
+            let (path, waited) = (path.display(), PATIENCE.as_secs());
+            return Err(Error::registry(format!("the root {path} does not answer (waited {waited} s)"))
+                .hint("see to the server of its filesystem"));
+        }
         // The root itself may be a link that an administrator made.
         let real = match path.canonicalize() {
             Ok(real) => real,

@@ -4,67 +4,98 @@ use std::path::Path;
 
 use crate::domain::error::{Code, Result};
 use crate::domain::finding::Finding;
+use crate::domain::node::{Sight, VolumeState};
 use crate::domain::record::{Status, Volume};
-use crate::host::dir::Dir;
-use crate::host::files;
+use crate::host::apart;
 use crate::ops::State;
 use crate::ops::scope;
-use crate::plan::VolumeAt;
+use crate::plan::{VolumeAt, look};
 use crate::quota::{self, Readiness, ScopeAt};
 
-/// Looks whether volumes are mounted, are the right ones, and hold what the registry says.
+/// What is wrong where limits would have to be switched on.
+pub(in crate::ops) const LIMITS_OFF: &str = "quotas were switched off on its filesystem: no limit holds";
+
+/// Looks whether volumes are mounted, are the right ones, and hold what the registry says. Each is looked at by a
+/// process of its own, so that one that hangs is told of beside the others.
 pub fn check(state: &State<'_>, only: Option<&str>) -> Result<Vec<Finding>> {
     let registry = state.registry;
     let volumes = match only {
         Some(name) => vec![(name.to_owned(), registry.require::<Volume>(name)?)],
         None => registry.all::<Volume>()?,
     };
+    let at: Vec<VolumeAt> =
+        volumes.iter().map(|(name, volume)| VolumeAt::new(registry.header.registry, name, volume)).collect();
+    let sights = look::look(&at)?;
+    let usable: Vec<usize> = (0..at.len()).filter(|index| sights[*index].state.is_usable()).collect();
+    let answers = apart::each(&usable, look::SILENCE, |index| {
+        let mut findings = Vec::new();
+        check_usable(state, &at[*index], &volumes[*index].1, &sights[*index], &mut findings)
+            .map(|()| findings)
+    })?;
+    let mut answers = answers.into_iter();
     let mut findings = Vec::new();
-    for (name, volume) in volumes {
-        let at = VolumeAt::new(registry.header.registry, &name, &volume);
-        let subject = format!("volume {name}");
-        let dir = match at.open() {
-            Ok(dir) => dir,
-            Err(error) => {
-                findings.push(Finding::error("volume_unusable", subject, error.message).repair("mount it"));
-                continue;
-            }
-        };
-        if !is_writable(&dir) {
-            findings.push(Finding::error(
-                "volume_read_only",
-                &subject,
-                format!("{} is mounted read-only", volume.path),
-            ));
-        }
-        // What only another host can do is looked at there.
-        let readiness = match quota::is_set_here(&at.storage) {
-            true => at.driver().inspect(&at.path)?,
-            false => Readiness::Ready,
-        };
-        if let Readiness::Unable { reason, remedy } = &readiness {
-            findings.push(Finding::error("driver_unable", &subject, reason).repair(remedy));
-        }
-        if let Readiness::NeedsEnabling { .. } = readiness {
-            let why = "quotas were switched off on its filesystem: no limit holds";
-            findings.push(Finding::error("limits_off", &subject, why).repair(
-                "move the folders to a volume with quotas; what was written meanwhile will not be counted where they \
-                 are switched on again",
-            ));
-            continue;
-        }
-        match check_scopes(state, &at, &volume, &mut findings) {
-            Err(error) if error.code == Code::Storage => {
-                findings.push(Finding::error("limits_unreadable", &subject, error.message));
-            }
-            other => other?,
+    for (at, sight) in at.iter().zip(sights) {
+        let answer = if sight.state.is_usable() { answers.next() } else { None };
+        match answer {
+            None => findings.push(unusable(at, &sight)),
+            Some(None) => findings.push(unusable(at, &look::silent(at, look::SILENCE))),
+            Some(Some(found)) => findings.extend(found?),
         }
     }
     Ok(findings)
 }
 
-fn is_writable(dir: &Dir) -> bool {
-    !files::is_read_only(dir)
+fn unusable(at: &VolumeAt, sight: &Sight) -> Finding {
+    let error = at.unusable(sight.reason.as_deref().unwrap_or_default());
+    Finding::error("volume_unusable", subject(at), error.message).repair("mount it")
+}
+
+fn subject(at: &VolumeAt) -> String {
+    format!("volume {}", at.name)
+}
+
+/// Whether the driver of a volume that is there can set and read its limits: what only another host can do is looked at
+/// there.
+pub fn ability(at: &VolumeAt) -> Result<Readiness> {
+    if quota::is_set_here(&at.storage) { at.driver().inspect(&at.path) } else { Ok(Readiness::Ready) }
+}
+
+fn check_usable(
+    state: &State<'_>,
+    at: &VolumeAt,
+    volume: &Volume,
+    sight: &Sight,
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
+    let subject = subject(at);
+    if let Some(reason) = sight.reason.as_ref().filter(|_| sight.state == VolumeState::ReadOnly) {
+        findings.push(Finding::error("volume_read_only", &subject, reason));
+    }
+    let readiness = match ability(at) {
+        // It may have gone since it was looked at.
+        Err(error) if error.code == Code::Storage => {
+            findings.push(Finding::error("volume_unusable", &subject, error.message).repair("mount it"));
+            return Ok(());
+        }
+        other => other?,
+    };
+    if let Readiness::Unable { reason, remedy } = &readiness {
+        findings.push(Finding::error("driver_unable", &subject, reason).repair(remedy));
+    }
+    if let Readiness::NeedsEnabling { .. } = readiness {
+        findings.push(Finding::error("limits_off", &subject, LIMITS_OFF).repair(
+            "move the folders to a volume with quotas; what was written meanwhile will not be counted where they \
+             are switched on again",
+        ));
+        return Ok(());
+    }
+    match check_scopes(state, at, volume, findings) {
+        Err(error) if error.code == Code::Storage => {
+            findings.push(Finding::error("limits_unreadable", &subject, error.message));
+        }
+        other => other?,
+    }
+    Ok(())
 }
 
 fn check_scopes(
