@@ -32,6 +32,7 @@ mod suite {
     mod kernels;
     mod lifecycle;
     mod model;
+    mod nodes;
     mod owners;
     mod parallel;
     mod pipes;

@@ -1,5 +1,6 @@
 //! What was typed. No input or output, no rules: only clap's structures and value parsers.
 
+pub mod node;
 pub mod owner;
 pub mod parse;
 pub mod session;
@@ -120,6 +121,9 @@ pub enum Command {
     /// Sessions, which have folders mounted
     #[command(subcommand)]
     Session(session::Session),
+    /// The hosts on which the volumes are mounted
+    #[command(subcommand)]
+    Node(node::Node),
     /// Look for what is not as it should be, in the registry and on all volumes
     Check,
     /// The registry file

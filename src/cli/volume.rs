@@ -1,6 +1,7 @@
 //! `vfadm volume` and `vfadm quota`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum, ValueHint};
 
@@ -186,6 +187,12 @@ pub enum Volume {
         /// Only this one
         #[arg(value_parser = parse::volume)]
         volume: Option<String>,
+        /// Compare what the nodes said when they last checked in, instead of looking from this host
+        #[arg(long)]
+        nodes: bool,
+        /// Tell of nodes that were last seen longer ago, with --nodes
+        #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse::duration)]
+        stale: Duration,
     },
 }
 

@@ -2,6 +2,7 @@
 
 mod init;
 mod invitation;
+mod node;
 mod owner;
 mod quota;
 mod registry;
@@ -136,6 +137,7 @@ impl App {
             Command::Invitation(command) => self.invitation(command),
             Command::Permission(command) => self.permission(command),
             Command::Session(command) => self.session(command),
+            Command::Node(command) => self.superadmin("node")?.node(command),
             Command::Check => self.superadmin("check")?.check(),
             Command::Registry(command) => self.superadmin("registry")?.registry(command),
             Command::Completions(arguments) => self.completions(&arguments),

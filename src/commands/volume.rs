@@ -20,7 +20,7 @@ const COLUMNS: [Column; 7] = [
     Column::text("NAME", "name"),
     Column::text("DRIVER", "driver"),
     Column::text("FOLDERS", "folders"),
-    Column::text("MOUNTED", "mounted"),
+    Column::text("STATE", "state"),
     Column::of("SIZE", "total_bytes", Kind::Bytes),
     Column::of("USED", "used_bytes", Kind::Bytes),
     Column::text("PATH", "path"),
@@ -179,7 +179,8 @@ impl App {
             Volume::BlockMount(rule) => self.set_actions(&only(rule, cli::Action::Mount), false),
             Volume::AllowClone(rule) => self.set_actions(&only(rule, cli::Action::Clone), true),
             Volume::BlockClone(rule) => self.set_actions(&only(rule, cli::Action::Clone), false),
-            Volume::Check { volume } => {
+            Volume::Check { volume, nodes: true, stale } => self.compare_nodes(volume.as_deref(), stale),
+            Volume::Check { volume, .. } => {
                 let reading = self.reading()?;
                 self.findings(&volume::check(&reading.state(&self.ctx), volume.as_deref())?)
             }
@@ -196,8 +197,13 @@ impl App {
 
     /// Prints findings; exit 10 when there are any.
     pub(super) fn findings(&self, findings: &[Finding]) -> Result<u8> {
+        self.findings_with(findings, None)
+    }
+
+    /// The same, with a key more in the document.
+    pub(super) fn findings_with(&self, findings: &[Finding], more: Option<(&str, Value)>) -> Result<u8> {
         let items: Vec<Value> = findings.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
-        self.out.list("Finding", &items, &FINDING_COLUMNS)?;
+        self.out.list_with("Finding", &items, &FINDING_COLUMNS, more)?;
         findings
             .iter()
             .filter_map(|f| f.repair.as_ref().map(|r| (f, r)))

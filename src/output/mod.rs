@@ -74,6 +74,17 @@ impl Output {
 
     /// Prints a list of things.
     pub fn list(&self, kind: &str, items: &[Value], columns: &[Column]) -> io::Result<()> {
+        self.list_with(kind, items, columns, None)
+    }
+
+    /// Prints a list of things; a document gets a key more.
+    pub fn list_with(
+        &self,
+        kind: &str,
+        items: &[Value],
+        columns: &[Column],
+        more: Option<(&str, Value)>,
+    ) -> io::Result<()> {
         match self.style {
             Style::Table => {
                 if items.is_empty() {
@@ -85,13 +96,24 @@ impl Output {
                 self.data(&table::render(items, columns, width()))
             }
             Style::Tsv => self.data(&table::tsv(items, columns)),
-            Style::Json | Style::Yaml => self.document(&json!({
-                "apiVersion": API,
-                "kind": format!("{kind}List"),
-                "count": items.len(),
-                "items": items,
-            })),
+            Style::Json | Style::Yaml => {
+                let mut document = json!({
+                    "apiVersion": API,
+                    "kind": format!("{kind}List"),
+                    "count": items.len(),
+                    "items": items,
+                });
+                if let (Some((key, value)), Value::Object(map)) = (more, &mut document) {
+                    map.insert(key.to_owned(), value);
+                }
+                self.document(&document)
+            }
         }
+    }
+
+    /// Prints a table whose columns are data too.
+    pub fn grid(&self, head: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
+        self.data(&table::grid(head, rows, width()))
     }
 
     /// Prints paths, each ended by a NUL byte, for `xargs -0`.

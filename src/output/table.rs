@@ -1,5 +1,7 @@
 //! Tables for people, made from the documents, so that both say the same.
 
+use std::time::Duration;
+
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -7,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::domain::duration;
 use crate::domain::name::printable;
-use crate::domain::size;
+use crate::domain::{duration, size};
 
 /// How a value is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,12 @@ pub enum Kind {
     Until,
     /// A bar of ten characters and a percentage.
     Bar,
+    /// Seconds that have passed.
+    Ago,
+    /// Seconds that something is ahead, or behind where negative.
+    Offset,
+    /// How many entries of a list are in the state `ok`, and of how many.
+    Ok,
 }
 
 /// One column.
@@ -56,28 +64,44 @@ impl Column {
 const UNKNOWN: &str = "?";
 const NONE: &str = "-";
 
+/// A head, and whether what is below it is a number.
+type Head<'a> = (&'a str, bool);
+
 /// A table with a head and no lines. With a width, cells are wrapped to fit.
 pub fn render(items: &[Value], columns: &[Column], width: Option<u16>) -> String {
-    let rows = items.iter().map(|item| columns.iter().map(|c| cell(item, c)).collect());
+    let rows = items.iter().map(|item| columns.iter().map(|c| cell(item, c)).collect()).collect();
+    let head: Vec<Head<'_>> = columns.iter().map(|c| (c.title, is_number(c.kind))).collect();
+    arranged(rows, &head, width)
+}
+
+/// The same, of cells of text.
+pub fn grid(head: &[&str], rows: Vec<Vec<String>>, width: Option<u16>) -> String {
+    let head: Vec<String> = head.iter().map(|title| printable(title)).collect();
+    let head: Vec<Head<'_>> = head.iter().map(|title| (title.as_str(), false)).collect();
+    let rows = rows.into_iter().map(|row| row.iter().map(|text| printable(text)).collect()).collect();
+    arranged(rows, &head, width)
+}
+
+fn arranged(rows: Vec<Vec<String>>, head: &[Head<'_>], width: Option<u16>) -> String {
     match width {
-        Some(width) => wrapped(rows.collect(), columns, width),
-        None => aligned(rows.collect(), columns),
+        Some(width) => wrapped(rows, head, width),
+        None => aligned(rows, head),
     }
 }
 
 fn is_number(kind: Kind) -> bool {
-    matches!(kind, Kind::Bytes | Kind::Percent | Kind::Count)
+    matches!(kind, Kind::Bytes | Kind::Percent | Kind::Count | Kind::Offset)
 }
 
-fn wrapped(rows: Vec<Vec<String>>, columns: &[Column], width: u16) -> String {
+fn wrapped(rows: Vec<Vec<String>>, head: &[Head<'_>], width: u16) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-    table.set_header(columns.iter().map(|c| c.title));
+    table.set_header(head.iter().map(|(title, _)| *title));
     table.add_rows(rows);
-    for (index, column) in columns.iter().enumerate() {
+    for (index, (_, is_number)) in head.iter().enumerate() {
         if let Some(place) = table.column_mut(index) {
             place.set_padding((0, 2));
-            if is_number(column.kind) {
+            if *is_number {
                 place.set_cell_alignment(CellAlignment::Right);
             }
         }
@@ -86,20 +110,20 @@ fn wrapped(rows: Vec<Vec<String>>, columns: &[Column], width: u16) -> String {
 }
 
 /// Without a terminal there is nothing to wrap: one pass over the cells, so that long lists cost little.
-fn aligned(rows: Vec<Vec<String>>, columns: &[Column]) -> String {
-    let head: Vec<String> = columns.iter().map(|c| c.title.to_owned()).collect();
+fn aligned(rows: Vec<Vec<String>>, head: &[Head<'_>]) -> String {
+    let titles: Vec<String> = head.iter().map(|(title, _)| (*title).to_owned()).collect();
     let length = |text: &str| text.width();
-    let mut widths: Vec<usize> = head.iter().map(|h| length(h)).collect();
+    let mut widths: Vec<usize> = titles.iter().map(|h| length(h)).collect();
     for row in &rows {
         for (width, text) in widths.iter_mut().zip(row) {
             *width = (*width).max(length(text));
         }
     }
-    let lines = std::iter::once(&head).chain(&rows).map(|row| {
+    let lines = std::iter::once(&titles).chain(&rows).map(|row| {
         let mut line = String::new();
-        for ((text, width), column) in row.iter().zip(&widths).zip(columns) {
+        for ((text, width), (_, is_number)) in row.iter().zip(&widths).zip(head) {
             let fill = " ".repeat(width - length(text));
-            match is_number(column.kind) {
+            match is_number {
                 true => line.extend([fill.as_str(), text, "  "]),
                 false => line.extend([text.as_str(), &fill, "  "]),
             }
@@ -132,6 +156,13 @@ fn shown(value: &Value, kind: Kind) -> String {
         (Kind::Bytes, value) => value.as_u64().map_or(UNKNOWN.to_owned(), size::human),
         (Kind::Percent, Value::Number(n)) => format!("{n} %"),
         (Kind::Bar, Value::Number(n)) => bar(n.as_f64().unwrap_or(0.0)),
+        (Kind::Ago, Value::Number(n)) => {
+            format!("{} ago", duration::rough(Duration::from_secs(n.as_u64().unwrap_or_default())))
+        }
+        (Kind::Offset, Value::Number(n)) => format!("{:+.3} s", n.as_f64().unwrap_or_default()),
+        (Kind::Ok, Value::Array(list)) => {
+            format!("{}/{}", list.iter().filter(|item| item["state"] == "ok").count(), list.len())
+        }
         (Kind::Id, Value::String(id)) => id.chars().take(8).collect(),
         (Kind::Age, Value::String(time)) => {
             // A clock that is behind another host's makes nothing older than it is.
