@@ -5,8 +5,9 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::node::{self, Boot};
+use super::node;
 use crate::domain::holder::{Holder, Life};
+use crate::domain::node::Node;
 use crate::domain::record::{Kernel, Session};
 use crate::host::{holders, process};
 use crate::registry::{Registry, Root, now};
@@ -18,14 +19,14 @@ pub struct Witness<'a> {
     here: String,
     now: Timestamp,
     ask: bool,
-    boots: RefCell<HashMap<String, Option<Boot>>>,
+    nodes: RefCell<HashMap<String, Option<Node>>>,
 }
 
 impl<'a> Witness<'a> {
     /// For the sessions of a registry.
     pub fn new(registry: &'a Registry) -> Witness<'a> {
         let here = process::hostname();
-        Witness { registry, here, now: now(), ask: true, boots: RefCell::default() }
+        Witness { registry, here, now: now(), ask: true, nodes: RefCell::default() }
     }
 
     /// One that starts no program: what was not asked already is unknown. A prolog must not call Slurm.
@@ -99,18 +100,24 @@ impl<'a> Witness<'a> {
         };
         let unknown = || Life::Unknown(format!("it is on {}", kernel.node));
         let Some(recorded) = recorded else { return unknown() };
-        match self.boot_of(&kernel.node) {
-            Some(boot) if boot.boot_id != *recorded && boot.seen_at > begun => {
-                Life::Gone(format!("{} was booted again", kernel.node))
-            }
-            _ => unknown(),
+        let Some(Node { boot_id: Some(boot_id), seen_at: Some(seen_at), .. }) = self.said_by(&kernel.node)
+        else {
+            return unknown();
+        };
+        match boot_id != *recorded && seen_at > begun {
+            true => Life::Gone(format!("{} was booted again", kernel.node)),
+            false => unknown(),
         }
     }
 
-    fn boot_of(&self, host: &str) -> Option<Boot> {
-        let mut boots = self.boots.borrow_mut();
-        let read = || node::boot_of(&Root::open(self.registry.file().parent()?).ok()?, host);
-        boots.entry(host.to_owned()).or_insert_with(read).clone()
+    /// What another host said at its last check-in; `None` where it did not check in, or that cannot be read.
+    fn said_by(&self, host: &str) -> Option<Node> {
+        let mut nodes = self.nodes.borrow_mut();
+        let read = || {
+            let root = Root::open(self.registry.file().parent()?).ok()?;
+            Some(node::report_of(&root, host).ok()??.node)
+        };
+        nodes.entry(host.to_owned()).or_insert_with(read).clone()
     }
 
     /// The holders of this host's kernels. A record that cannot be read is an error of whoever needs it.

@@ -122,21 +122,5 @@ fn ago(report: &Report) -> Option<Duration> {
 }
 
 fn ago_words(report: &Report) -> String {
-    ago(report).map_or("never".to_owned(), |ago| format!("{} ago", duration::rough(ago)))
-}
-
-/// When a host was seen last, and under which boot.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Boot {
-    /// `/proc/sys/kernel/random/boot_id` of that host.
-    pub boot_id: String,
-    /// The time of its check-in.
-    pub seen_at: Timestamp,
-}
-
-/// The boot of another host, as its last check-in says; `None` where it did not check in, or that cannot be read.
-pub fn boot_of(root: &Root, host: &str) -> Option<Boot> {
-    let dir = root.private_if_there(DIR).ok()??;
-    let bytes = files::read(&dir, &format!("{}.yaml", host.replace('/', "_")), MOST).ok()??;
-    serde_yaml::from_slice(&bytes).ok()
+    ago(report).map_or("never".to_owned(), |ago| format!("{} ago", duration::human(ago.as_secs())))
 }

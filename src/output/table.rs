@@ -1,13 +1,10 @@
 //! Tables for people, made from the documents, so that both say the same.
 
-use std::time::Duration;
-
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
-use crate::domain::duration;
 use crate::domain::name::printable;
 use crate::domain::{duration, size};
 
@@ -157,7 +154,7 @@ fn shown(value: &Value, kind: Kind) -> String {
         (Kind::Percent, Value::Number(n)) => format!("{n} %"),
         (Kind::Bar, Value::Number(n)) => bar(n.as_f64().unwrap_or(0.0)),
         (Kind::Ago, Value::Number(n)) => {
-            format!("{} ago", duration::rough(Duration::from_secs(n.as_u64().unwrap_or_default())))
+            format!("{} ago", duration::human(n.as_u64().unwrap_or_default()))
         }
         (Kind::Offset, Value::Number(n)) => format!("{:+.3} s", n.as_f64().unwrap_or_default()),
         (Kind::Ok, Value::Array(list)) => {

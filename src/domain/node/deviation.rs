@@ -74,7 +74,7 @@ fn not_seen(report: &Report, now: Timestamp, stale: Duration) -> Option<Finding>
     let seen = report.node.seen_at?;
     let ago = Duration::try_from(now.duration_since(seen)).unwrap_or_default();
     (ago > stale).then(|| {
-        let message = format!("it was last seen {} ago, at {seen}", duration::rough(ago));
+        let message = format!("it was last seen {} ago, at {seen}", duration::human(ago.as_secs()));
         let repair = "see that it is up and runs 'vfadm node check-in' by cron or a timer; if it left for good: \
                       vfadm node remove";
         Finding::warning("node_not_seen", format!("node {}", report.name), message)
