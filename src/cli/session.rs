@@ -65,6 +65,9 @@ pub enum Session {
         /// Its kernels.
         #[command(flatten)]
         kernels: Kernels,
+        /// What keeps it alive.
+        #[command(flatten)]
+        held: Held,
     },
     /// Record a session that somebody else runs, or kernels that join it
     Start {

@@ -41,9 +41,15 @@ fn request(mounts: Mounts) -> session::Request {
 impl App {
     pub(super) fn session(&self, command: Session) -> Result<u8> {
         match command {
-            Session::Plan { mounts, kernels } => {
-                let asked = Asked { count: kernels.kernels, kernels: kernels.kernel, ..Asked::default() };
-                let kernels = asked.wanted()?;
+            Session::Plan { mounts, kernels, held } => {
+                let asked = Asked {
+                    kernels: kernels.kernel,
+                    count: kernels.kernels,
+                    holder: held.holder,
+                    lease: held.lease,
+                    ..Asked::default()
+                };
+                let kernels = kernels::foresee(&asked)?;
                 let reading = self.reading()?;
                 let state = reading.state(&self.ctx);
                 let request = request(mounts);

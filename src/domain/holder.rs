@@ -28,7 +28,7 @@ pub enum Holder {
         /// Whose it is; absent is any that is installed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         engine: Option<Engine>,
-        /// Its name or id.
+        /// Its name, or the first 12 digits of its id and more.
         name: String,
     },
     /// A systemd unit: gone when the system manager says that it is not active.

@@ -104,9 +104,13 @@ fn a_holder_that_is_known_not_to_be_there_is_refused() {
         host.ok("session stop s");
         fs::remove_file(lab.dir().join("host-gpu01/bin").join(tool)).unwrap();
     }
-    host.fails(2, "session start s --user alice --kernel k@gpu02 --holder pid:1").says(&["gpu02"]);
-    host.fails(2, "session start s --user alice --holder pid:1 --lease 1h");
-    host.fails(2, "session start s --user alice --lease 0");
+    for command in ["start s", "plan"] {
+        let refused = |code, options| host.fails(code, &format!("session {command} --user alice {options}"));
+        refused(2, "--kernel k@gpu02 --holder pid:1").says(&["gpu02"]);
+        refused(2, "--holder pid:1 --lease 1h");
+        refused(2, "--lease 0");
+        refused(3, "--holder pid:4194304");
+    }
 }
 
 #[test]

@@ -82,6 +82,14 @@ pub fn start(state: &State<'_>, session: &str, asked: &Asked) -> Result<Plan> {
     }
 }
 
+/// The kernels that a session would begin with; refuses what [`start`] would refuse of kernels, holder and lease.
+pub fn foresee(asked: &Asked) -> Result<Vec<KernelRef>> {
+    let wanted = asked.wanted()?;
+    holder(asked.holder.as_ref(), &wanted)?;
+    asked.lease.map(|length| Lease::from(now(), length)).transpose()?;
+    Ok(wanted)
+}
+
 fn begin(state: &State<'_>, session: &str, asked: &Asked, wanted: &[KernelRef]) -> Result<Plan> {
     let Some(user) = asked.user.as_deref().or(state.actor.user()) else {
         return Err(match asked.kernels.is_empty() {
