@@ -41,6 +41,9 @@ pub struct Kernels {
     /// A kernel, on this host or another: NAME or NAME@NODE; with 'start' it joins the session that runs
     #[arg(long, value_name = "NAME@NODE", value_parser = parse::kernel)]
     pub kernel: Vec<KernelRef>,
+    /// Also on a node whose last check-in lacks a volume of the session
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// What keeps a session alive. Without it, it lives until it is stopped.

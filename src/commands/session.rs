@@ -47,6 +47,7 @@ impl App {
                     count: kernels.kernels,
                     holder: held.holder,
                     lease: held.lease,
+                    force: kernels.force,
                     ..Asked::default()
                 };
                 let kernels = kernels::foresee(&asked)?;
@@ -54,6 +55,8 @@ impl App {
                 let state = reading.state(&self.ctx);
                 let request = request(mounts);
                 let planned = session::plan(&state, &request)?;
+                let warnings = kernels::require_placeable(&state, &planned, &kernels, asked.force)?;
+                warnings.iter().for_each(|w| self.out.warn(w));
                 let items = session::plan_items(&state, &planned)?;
                 if matches!(self.out.style, Style::Table | Style::Tsv) {
                     self.out.list("SessionMount", &items, &PLAN_COLUMNS)?;
@@ -83,6 +86,7 @@ impl App {
                     count: kernels.kernels,
                     holder: held.holder,
                     lease: held.lease,
+                    force: kernels.force,
                 };
                 self.done(KIND, change(&self.ctx, |state| kernels::start(state, &name, &asked))?)
             }

@@ -190,3 +190,38 @@ fn a_hundred_sessions_at_once_on_two_hosts_leave_nothing() {
     lab.ok("registry check");
     lab.ok("vfolder delete alice/data");
 }
+
+/// What node2 said of the volume at its check-in.
+fn said_by_node2(lab: &Lab, state: &str) {
+    let nodes = lab.root.join(".vfadm/nodes");
+    std::fs::create_dir_all(&nodes).unwrap();
+    let path = lab.volume.display();
+    let text = format!(
+        "seen_at: 2026-11-25T00:00:00Z\nboot_id: b\nvolumes:\n- {{volume: local, state: {state}, path: {path}}}\n"
+    );
+    std::fs::write(nodes.join("node2.yaml"), text).unwrap();
+}
+
+#[test]
+fn a_kernel_is_not_placed_on_a_node_that_lacks_a_volume_of_the_session() {
+    let lab = Lab::plain();
+    lab.ok("vfolder create alice/data");
+    let line = "session start train --user alice -m data --kernel main@node2";
+    lab.run(&format!("{line} --dry-run")).exits(0).says(&["the node node2 never checked in"]);
+    for state in ["missing", "fell_off", "foreign", "hung"] {
+        said_by_node2(&lab, state);
+        let before = lab.registry_text();
+        let words = state.replace('_', " ");
+        let told = format!("'local' ({words})");
+        lab.fails(8, line).says(&["node2", &told]);
+        lab.fails(8, "session plan --user alice -m data --kernel main@node2").says(&[&told]);
+        assert_eq!(lab.registry_text(), before);
+        // A session without a folder of that volume does not mind.
+        lab.ok("session start idle --user alice --kernel main@node2");
+        lab.ok("session stop idle");
+    }
+    lab.run(&format!("{line} --force")).exits(0).says(&["'local' (hung)"]);
+    lab.fails(8, "session start train --kernel sub1@node2");
+    said_by_node2(&lab, "ok");
+    lab.ok("session start train --kernel sub1@node2");
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Request, plan, put, record, running_already, still_runs, stop, visible};
+use super::{Planned, Request, plan, put, record, running_already, still_runs, stop, visible};
 use crate::domain::error::{Error, Result};
 use crate::domain::holder::{Holder, Lease, Life, Named};
 use crate::domain::name::{self, printable};
@@ -12,7 +12,7 @@ use crate::domain::record::{Kernel, Session, SessionMount, VFolder};
 use crate::domain::reference::{FolderRef, KernelRef, MountRequest};
 use crate::host::{holders, process};
 use crate::ops::liveness::Witness;
-use crate::ops::{State, document, in_use};
+use crate::ops::{State, document, in_use, node};
 use crate::plan::{Outcome, Plan};
 use crate::registry::{Change, now};
 
@@ -33,6 +33,8 @@ pub struct Asked {
     pub holder: Option<Named>,
     /// How long the session lives.
     pub lease: Option<Duration>,
+    /// Also on a node that lacks a volume.
+    pub force: bool,
 }
 
 impl Asked {
@@ -90,6 +92,26 @@ pub fn foresee(asked: &Asked) -> Result<Vec<KernelRef>> {
     Ok(wanted)
 }
 
+/// Refuses a node whose last check-in lacks a volume of the mounts (exit 8), unless forced; what is not known of a node is
+/// a warning.
+pub fn require_placeable(
+    state: &State<'_>,
+    planned: &Planned,
+    kernels: &[KernelRef],
+    force: bool,
+) -> Result<Vec<String>> {
+    let folder = |candidate: usize| &planned.reach[candidate].folder.record;
+    let volumes: BTreeSet<&str> =
+        planned.mounts.mounts.iter().map(|mount| folder(mount.candidate).volume.as_str()).collect();
+    let volumes: Vec<&str> = volumes.into_iter().collect();
+    let nodes: BTreeSet<&str> = kernels.iter().filter_map(|kernel| kernel.node.as_deref()).collect();
+    let mut warnings = Vec::new();
+    for node in nodes {
+        warnings.extend(node::require_volumes_on(state.root, node, &volumes, force)?);
+    }
+    Ok(warnings)
+}
+
 fn begin(state: &State<'_>, session: &str, asked: &Asked, wanted: &[KernelRef]) -> Result<Plan> {
     let Some(user) = asked.user.as_deref().or(state.actor.user()) else {
         return Err(match asked.kernels.is_empty() {
@@ -101,12 +123,14 @@ fn begin(state: &State<'_>, session: &str, asked: &Asked, wanted: &[KernelRef]) 
     let request =
         Request { user: user.to_owned(), project: asked.project.clone(), mounts: asked.mounts.clone() };
     let planned = plan(state, &request)?;
+    let warnings = require_placeable(state, &planned, wanted, asked.force)?;
     let holder = holder(asked.holder.as_ref(), wanted)?;
     let mut record = record(&request, &planned, Holder::Manual);
     record.kernels = wanted.iter().map(|w| kernel(w, holder.clone())).collect();
     record.lease = asked.lease.map(|length| Lease::from(record.started_at, length)).transpose()?;
     let with = if wanted.len() > 1 { format!(" with {} kernels", wanted.len()) } else { String::new() };
-    put(state, session, &record, format!("session {session} started{with}"))
+    let plan = put(state, session, &record, format!("session {session} started{with}"))?;
+    Ok(Plan { warnings, ..plan })
 }
 
 fn join(
@@ -154,29 +178,30 @@ fn join(
             );
         }
     }
-    same_mounts(state, session, &record, asked)?;
+    let planned = same_mounts(state, session, &record, asked)?;
+    let warnings = require_placeable(state, &planned, wanted, asked.force)?;
     let holder = holder(asked.holder.as_ref(), wanted)?;
     record.kernels.retain(|k| wanted.iter().all(|w| w.name != k.name));
     let begun = Some(now());
     record.kernels.extend(wanted.iter().map(|w| Kernel { started_at: begun, ..kernel(w, holder.clone()) }));
     let names: Vec<&str> = wanted.iter().map(|w| w.name.as_str()).collect();
     let plan = put(state, session, &record, format!("{} joined session {session}", names.join(", ")))?;
-    Ok(Plan { outcome: Outcome::Changed, ..plan })
+    Ok(Plan { outcome: Outcome::Changed, warnings, ..plan })
 }
 
 /// The mounts of the session, looked at again: a kernel that joins gets what the others have, and nothing that has been
 /// forbidden since. What is asked for has to be what the session has.
-fn same_mounts(state: &State<'_>, session: &str, record: &Session, asked: &Asked) -> Result<()> {
+fn same_mounts(state: &State<'_>, session: &str, record: &Session, asked: &Asked) -> Result<Planned> {
     let request = |mounts| Request { user: record.user.clone(), project: record.project.clone(), mounts };
     let again: Result<Vec<MountRequest>> =
         record.mounts.iter().map(|mount| as_request(state, session, mount)).collect();
     let has = plan(state, &request(again?))?;
     if asked.mounts.is_empty() {
-        return Ok(());
+        return Ok(has);
     }
     // An automatic folder that was made since does not make another plan.
     let asks = plan(state, &request(asked.mounts.clone()))?;
-    let facts = |planned: &super::Planned, which: &dyn Fn(usize) -> bool| -> BTreeSet<_> {
+    let facts = |planned: &Planned, which: &dyn Fn(usize) -> bool| -> BTreeSet<_> {
         let mounts = planned.mounts.mounts.iter().enumerate().filter(|(at, _)| which(*at));
         mounts
             .map(|(_, m)| {
@@ -188,7 +213,7 @@ fn same_mounts(state: &State<'_>, session: &str, record: &Session, asked: &Asked
     let recorded = facts(&has, &|at| record.mounts.get(at).is_some_and(|m| !m.auto));
     let asked = facts(&asks, &|at| !asks.mounts.mounts[at].auto);
     if recorded == asked {
-        return Ok(());
+        return Ok(has);
     }
     Err(Error::conflict(format!("the session {session} has other mounts, and all its kernels get the same"))
         .hint(format!("leave -m out; what it has: vfadm session show {session}")))
