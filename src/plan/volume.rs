@@ -1,6 +1,7 @@
 //! A volume and a scope as steps name them: enough to act on them without the registry.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -32,6 +33,9 @@ pub struct VolumeAt {
     /// What a folder is on it.
     pub folders: Folders,
 }
+
+/// Where volumes did not answer.
+static SILENT: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Filesystems whose calls end whatever becomes of other hosts and programs.
 const LOCAL: [&str; 8] = ["btrfs", "ext2", "ext3", "ext4", "overlay", "tmpfs", "xfs", "zfs"];
@@ -70,7 +74,7 @@ impl VolumeAt {
     pub fn open(&self) -> Result<Dir> {
         let path = self.path.clone();
         // A network filesystem without its server would keep the command for ever.
-        if may_hang(&path)? && !probe::answers(&path, deadline::PROBE)? {
+        if may_hang(&path)? && !self.answers()? {
             let waited = deadline::PROBE.as_secs();
             return Err(self.unusable(&format!("{} does not answer (waited {waited} s)", path.display())));
         }
@@ -84,6 +88,19 @@ impl VolumeAt {
             Some((_, why)) => Err(self.unusable(&why)),
             None => Ok(dir),
         }
+    }
+
+    /// Whether it answers. One that did not is not waited for again by the same command, for each of its folders.
+    fn answers(&self) -> Result<bool> {
+        let mut silent = SILENT.lock().unwrap_or_else(PoisonError::into_inner);
+        if silent.contains(&self.path) {
+            return Ok(false);
+        }
+        let answers = probe::answers(&self.path, deadline::PROBE)?;
+        if !answers {
+            silent.push(self.path.clone());
+        }
+        Ok(answers)
     }
 
     /// That it cannot be used, and why (exit 8).
