@@ -8,7 +8,9 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -17,7 +19,10 @@ use crate::host::mount::{Api, Source};
 use crate::host::namespace::{self, Init, Maker};
 use crate::host::supervise::{self, Command};
 use crate::host::terminal::{self, Terminal};
-use crate::host::{Error, Result, privileges};
+use crate::host::{Error, Result, apart, privileges};
+
+/// How long a path that is to be hidden may take to be looked up.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// A folder, or a subpath of one, to be bound into the session.
 #[derive(Debug)]
@@ -137,8 +142,12 @@ fn hidden(spec: &RunSpec) -> Result<Vec<PathBuf>> {
         None => PathBuf::from("/"),
     };
     let mut hide = Vec::new();
-    for path in &spec.hide {
-        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+    // A volume that the session does not use may hang; its path was without links when it was added.
+    let found = apart::each(&spec.hide, PATIENCE, |path| {
+        std::fs::canonicalize(path).ok().map(|real| real.into_os_string().into_vec())
+    })?;
+    for (path, real) in spec.hide.iter().zip(found) {
+        let real = real.flatten().map_or_else(|| path.clone(), |real| OsString::from_vec(real).into());
         if let Ok(below) = real.strip_prefix(&lower) {
             hide.push(Path::new("/").join(below));
         }

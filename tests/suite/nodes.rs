@@ -374,6 +374,8 @@ fn a_ceph_client_that_stopped_is_told_by_its_node_and_the_other_node_is_well() {
     let (ceph, shared) = (up.mount().join("v").display().to_string(), up.mount().join("root"));
     lab.ok(&format!("init --volume v={ceph} --quota cephfs"));
     lab.ok(&format!("volume add plain {} --quota none", lab.dir().join("plain").display()));
+    lab.ok("user add alice");
+    lab.ok("vfolder create alice/data --volume plain");
     // A second registry, whose root is on the filesystem that hangs.
     let beside = Lab::at(shared.clone(), up.mount().join("w"));
     beside.ok(&format!("init --volume w={} --quota none", beside.volume.display()));
@@ -391,12 +393,14 @@ fn a_ceph_client_that_stopped_is_told_by_its_node_and_the_other_node_is_well() {
         timed(|| on_ceph_node_2(&up, &lab.root, "-o json volume check")),
         timed(|| on_ceph_node_2(&up, &lab.root, "node check-in")),
         timed(|| on_ceph_node_2(&up, &shared, "volume list")),
+        timed(|| on_ceph_node_2(&up, &lab.root, "session run --user alice -m data -- ls /home/work")),
+        timed(|| on_ceph_node_2(&up, &lab.root, "vfolder delete alice/data")),
     ];
     let compared = lab.run("-o json volume check --nodes");
     system("/bin/kill", &["-CONT", pid.trim()]);
     later.kill().unwrap();
     later.wait().unwrap();
-    let [list, check, check_in, on_root] = outs;
+    let [list, check, check_in, on_root, session, delete] = outs;
     let list = list.exits(0).json();
     assert_eq!(
         (&list["items"][0]["state"], &list["items"][1]["state"]),
@@ -406,6 +410,8 @@ fn a_ceph_client_that_stopped_is_told_by_its_node_and_the_other_node_is_well() {
     assert_eq!(check.exits(10).json()["count"], 1);
     check_in.exits(0);
     on_root.exits(9).says(&["does not answer"]);
+    assert_eq!(session.exits(0).stdout, "data\n");
+    delete.exits(0);
     let compared = compared.exits(10).json();
     assert_eq!(compared["count"], 1, "{compared}");
     assert_eq!(compared["items"][0]["code"], "node_volume_hung");
