@@ -17,7 +17,7 @@ const ENVIRONMENT: [(&str, &str); 2] = [
     ("NO_COLOR", "Any value: no colours, unless --color always."),
 ];
 
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("ROOT/registry.yaml", "The state: one record a line."),
     ("ROOT/.vfadm/backups/", "Earlier generations of it."),
     (
@@ -25,6 +25,7 @@ const FILES: [(&str, &str); 4] = [
         "What was changed in a month, one change a line, with command lines and records. vfadm removes none of these \
          files: old ones may be removed or compressed, and are not read then.",
     ),
+    ("ROOT/.vfadm/nodes/HOST.yaml", "What a node saw of the volumes when it last checked in."),
     ("VOLUME/.vfadm-volume.yaml", "Marks a volume, so that a wrong or missing mount is noticed."),
 ];
 

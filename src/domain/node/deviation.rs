@@ -160,3 +160,61 @@ fn differs(subject: &str, sight: &Sight, usual: &Usual<'_>) -> Option<Finding> {
         format!("it is {kind} from {source}, and on {} {} from {}", usual.node, usual.kind, usual.source);
     Some(Finding::warning("node_volume_differs", subject, message).repair("mount it alike on all nodes"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-11-24T12:00:00Z";
+
+    fn report(name: &str, seen: &str, filesystem: &str) -> Report {
+        let sight = Sight {
+            volume: "v".to_owned(),
+            state: VolumeState::Ok,
+            path: "/v".to_owned(),
+            filesystem: Some(filesystem.to_owned()),
+            source: Some("filer:/v".to_owned()),
+            ..Sight::default()
+        };
+        let node = Node { seen_at: Some(seen.parse().unwrap()), volumes: vec![sight], ..Node::default() };
+        Report { name: name.to_owned(), node }
+    }
+
+    fn told(reports: &[Report]) -> Vec<String> {
+        let wanted = [Wanted { name: "v".to_owned(), path: "/v".to_owned() }];
+        let found = deviations(&wanted, reports, NOW.parse().unwrap(), Duration::from_secs(900));
+        found.into_iter().map(|f| format!("{}: {}: {}", f.code, f.subject, f.message)).collect()
+    }
+
+    #[test]
+    fn the_majority_says_how_a_volume_is_mounted_and_of_equals_the_first() {
+        let [a, b, c] = ["a", "b", "c"].map(|name| move |kind: &str| report(name, NOW, kind));
+        let differs = |node: &str, is: &str, other: &str, kind: &str| {
+            format!(
+                "node_volume_differs: volume v on {node}: it is {is} from filer:/v, and on {other} {kind} from filer:/v"
+            )
+        };
+        for (reports, expected) in [
+            (vec![a("nfs4"), b("nfs4"), c("nfs4")], vec![]),
+            (vec![a("nfs"), b("nfs4"), c("nfs4")], vec![differs("a", "nfs", "b", "nfs4")]),
+            (vec![a("nfs4"), b("nfs")], vec![differs("b", "nfs", "a", "nfs4")]),
+        ] {
+            assert_eq!(told(&reports), expected);
+        }
+    }
+
+    #[test]
+    fn a_node_of_the_past_is_not_seen_and_one_of_the_future_has_a_clock_that_is_off() {
+        for (seen, expected) in [
+            ("2026-11-24T11:45:00Z", None),
+            ("2026-11-24T12:00:02Z", None),
+            (
+                "2026-11-24T11:30:00Z",
+                Some("node_not_seen: node a: it was last seen 30 min ago, at 2026-11-24T11:30:00Z"),
+            ),
+            ("2026-11-24T12:00:30Z", Some("node_clock_off: node a: its clock is 30.0 s ahead")),
+        ] {
+            assert_eq!(told(&[report("a", seen, "nfs4")]), Vec::from_iter(expected), "{seen}");
+        }
+    }
+}
