@@ -42,6 +42,8 @@ const CHANGES: &[(&str, i32)] = &[
     ("session stop s1", 0),
     ("session stop none", 3),
     ("registry undo", 4),
+    ("node check-in", 0),
+    ("node remove none --yes", 3),
 ];
 
 fn lab() -> Lab {

@@ -67,7 +67,7 @@ pub fn deviations(volumes: &[Wanted], reports: &[Report], now: Timestamp, stale:
 }
 
 fn again(node: &str) -> String {
-    format!("run there: vfadm node check-in ({node})")
+    format!("on {node}: vfadm node check-in")
 }
 
 fn not_seen(report: &Report, now: Timestamp, stale: Duration) -> Option<Finding> {
