@@ -155,6 +155,9 @@ pub enum Vfolder {
         /// On this volume (default: where it is, if the new owner may use that)
         #[arg(long, value_parser = parse::volume)]
         volume: Option<String>,
+        /// What the members of the project that gets it may do (default: its present level, or rw)
+        #[arg(long, value_name = "LEVEL", value_parser = parse::level)]
+        perm: Option<Level>,
     },
     /// Give users a grant on a folder, or change it
     Share {

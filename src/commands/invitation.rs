@@ -84,7 +84,10 @@ impl App {
     pub(super) fn permission(&self, command: Permission) -> Result<u8> {
         let Permission::Explain { action, folder } = command;
         let reading = self.reading()?;
-        let item = explain::explain(&reading.state(&self.ctx), action_of(action), &folder)?;
+        let mut item = explain::explain(&reading.state(&self.ctx), action_of(action), &folder)?;
+        if let Some(change) = item["change"].as_str().map(|text| self.pasteable(text)) {
+            item["change"] = change.into();
+        }
         self.out.one("Permission", &item)?;
         Ok(0)
     }

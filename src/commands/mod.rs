@@ -33,6 +33,8 @@ pub struct App {
     pub out: Output,
     /// Questions are answered with yes.
     pub yes: bool,
+    /// The root, where it was given as an option: commands that are shown name it too.
+    given_root: Option<PathBuf>,
 }
 
 /// Runs a command; its exit status.
@@ -57,10 +59,16 @@ fn root(global: &Global) -> PathBuf {
 
 /// The error with the commands in its hint naming the root that was given, so that they work when pasted.
 fn pasteable(mut error: Error, given_root: Option<&Path>) -> Error {
-    let (Some(root), Some(hint)) = (given_root, &error.hint) else { return error };
+    error.hint = error.hint.map(|hint| with_root(&hint, given_root));
+    error
+}
+
+/// A text in which each command names the root that was given.
+fn with_root(text: &str, given_root: Option<&Path>) -> String {
+    let Some(root) = given_root else { return text.to_owned() };
     let root = shell_word(&root.display().to_string());
     let nouns = Cli::command();
-    let mut parts = hint.split("vfadm ");
+    let mut parts = text.split("vfadm ");
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let word = part.split_whitespace().next().unwrap_or_default();
@@ -71,8 +79,7 @@ fn pasteable(mut error: Error, given_root: Option<&Path>) -> Error {
         }
         text.push_str(part);
     }
-    error.hint = Some(text);
-    error
+    text
 }
 
 /// The error that is printed, of whatever came up.
@@ -122,6 +129,7 @@ impl App {
             },
             out: Output { style, quiet: global.quiet, verbose: global.verbose, color },
             yes: global.yes,
+            given_root: global.root.clone(),
         }
     }
 
@@ -143,6 +151,11 @@ impl App {
             Command::Completions(arguments) => self.completions(&arguments),
             Command::Man(arguments) => self.man(&arguments),
         }
+    }
+
+    /// A text with commands that can be pasted.
+    fn pasteable(&self, text: &str) -> String {
+        with_root(text, self.given_root.as_deref())
     }
 
     /// Refuses `--as` with commands that are the superadmin's (exit 5).

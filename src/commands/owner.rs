@@ -145,7 +145,8 @@ impl App {
             }
             Leftovers::TransferredTo(to) => {
                 let counter = Counter::new(&self.out, &format!("transferring {folder} to {to}"));
-                let request = Transfer { folder, to: to.clone(), volume: None, trashed: true };
+                let request =
+                    Transfer { folder, to: to.clone(), volume: None, permission: None, trashed: true };
                 ops::transfer::transfer(&self.ctx, &request, &counter)?;
             }
         }

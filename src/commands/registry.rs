@@ -23,7 +23,7 @@ const COLUMNS: [Column; 7] = [
 impl App {
     pub(super) fn check(&self) -> Result<u8> {
         let reading = self.reading()?;
-        self.findings(&check::all(&reading, &reading.state(&self.ctx))?)
+        self.findings(&check::settled(&self.ctx, &reading)?)
     }
 
     pub(super) fn registry(&self, command: Registry) -> Result<u8> {

@@ -5,7 +5,6 @@ use anyhow::Result;
 use super::App;
 use crate::cli::vfolder::{Sort, Status, Vfolder};
 use crate::domain::error::Error;
-use crate::domain::owner::Owner;
 use crate::domain::reference::FolderRef;
 use crate::ops::{change, invitation, purge, share, transfer, trash, usage, vfolder};
 use crate::output::progress::Counter;
@@ -87,7 +86,10 @@ impl App {
                 self.done(KIND, change(&self.ctx, |state| trash::restore(state, &folder))?)
             }
             Vfolder::Purge { folder } => self.purge(&folder, false),
-            Vfolder::Transfer { folder, to, volume } => self.transfer(&folder, to, volume),
+            Vfolder::Transfer { folder, to, volume, perm } => {
+                let (volume, permission) = (volume, perm);
+                self.transfer(transfer::Transfer { folder, to, volume, permission, trashed: false })
+            }
             Vfolder::Usage { folders, all } => self.usage(&folders, all),
         }
     }
@@ -142,9 +144,8 @@ impl App {
         self.done(KIND, done)
     }
 
-    fn transfer(&self, folder: &FolderRef, to: Owner, volume: Option<String>) -> Result<u8> {
-        let counter = Counter::new(&self.out, &format!("transferring {folder} to {to}"));
-        let request = transfer::Transfer { folder: folder.clone(), to, volume, trashed: false };
+    fn transfer(&self, request: transfer::Transfer) -> Result<u8> {
+        let counter = Counter::new(&self.out, &format!("transferring {} to {}", request.folder, request.to));
         let done = match self.ctx.dry_run {
             true => transfer::preview(&self.ctx, &request, &counter),
             false => transfer::transfer(&self.ctx, &request, &counter),

@@ -202,6 +202,11 @@ impl App {
 
     /// The same, with a key more in the document.
     pub(super) fn findings_with(&self, findings: &[Finding], more: Option<(&str, Value)>) -> Result<u8> {
+        let pasteable = |finding: &Finding| {
+            let repair = finding.repair.as_ref().map(|text| self.pasteable(text));
+            Finding { repair, ..finding.clone() }
+        };
+        let findings: Vec<Finding> = findings.iter().map(pasteable).collect();
         let items: Vec<Value> = findings.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
         self.out.list_with("Finding", &items, &FINDING_COLUMNS, more)?;
         findings

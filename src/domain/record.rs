@@ -275,6 +275,9 @@ pub struct Transit {
     pub to: super::owner::Owner,
     /// On which volume.
     pub volume: String,
+    /// What the members of the project may do then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permission: Option<Level>,
     /// Under which boot of a host it was begun: what was copied before a crash of the host may not be on the disk.
     pub boot_id: String,
     /// True once it has been copied whole: from then on the copy counts, and the original is removed.

@@ -2,7 +2,7 @@
 
 use super::resolve::Folder;
 use super::vfolder::not_ready;
-use super::{Reading, State, volume};
+use super::{Context, Reading, State, volume};
 use crate::domain::error::Result;
 use crate::domain::finding::Finding;
 use crate::domain::record::{Status, VFolder};
@@ -25,8 +25,19 @@ pub fn registry(reading: &Reading) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// The registry, and all volumes against it.
-pub fn all(reading: &Reading, state: &State<'_>) -> Result<Vec<Finding>> {
+/// The registry, and all volumes against it, looked at twice: what another command did meanwhile is no finding. What is found is found both times.
+pub fn settled(ctx: &Context, reading: &Reading) -> Result<Vec<Finding>> {
+    let first = all(reading, &reading.state(ctx))?;
+    if first.is_empty() {
+        return Ok(first);
+    }
+    let again = super::read(ctx)?;
+    let mut findings = all(&again, &again.state(ctx))?;
+    findings.retain(|found| first.iter().any(|f| (&f.code, &f.subject) == (&found.code, &found.subject)));
+    Ok(findings)
+}
+
+fn all(reading: &Reading, state: &State<'_>) -> Result<Vec<Finding>> {
     let mut findings = registry(reading)?;
     findings.extend(left_half_done(reading)?);
     findings.extend(volume::check(state, None)?);

@@ -5,21 +5,27 @@ use uuid::Uuid;
 use super::resolve::{Folder, OwnerRecord};
 use crate::domain::error::{Error, Result};
 use crate::domain::owner::Owner;
-use crate::domain::record::{Status, VFolder};
+use crate::domain::record::{Status, Transit, VFolder};
 use crate::registry::Registry;
 
-/// The folders that are on their way to an owner.
-pub fn arriving(registry: &Registry, owner: &Owner) -> Result<Vec<Folder>> {
+/// The folders that are on their way to another owner or volume.
+pub fn in_transit(registry: &Registry) -> Result<Vec<(Folder, Transit)>> {
     let mut found = Vec::new();
     for key in registry.find_text::<VFolder>("\"transfer\"") {
         if let Some(record) = registry.get::<VFolder>(&key)?
-            && record.transfer.as_ref().is_some_and(|transit| transit.to == *owner)
+            && let Some(transit) = record.transfer.clone()
             && let Some(folder) = Folder::from(&key, record)
         {
-            found.push(folder);
+            found.push((folder, transit));
         }
     }
     Ok(found)
+}
+
+/// Those that are on their way to an owner.
+pub fn arriving(registry: &Registry, owner: &Owner) -> Result<Vec<Folder>> {
+    let all = in_transit(registry)?.into_iter();
+    Ok(all.filter(|(_, transit)| transit.to == *owner).map(|(folder, _)| folder).collect())
 }
 
 /// Refuses a name that the owner has given already, in any status, or that a folder on its way to it has (exit 4).

@@ -13,11 +13,11 @@ use super::document::{self, Paths};
 use super::resolve::{self, Folder};
 use super::scope;
 use super::vfolder::both_ways;
-use super::{Context, Done, State, invitation, lock, read, sidecar};
+use super::{Context, Done, State, in_use, invitation, lock, read, sidecar};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::owner::Owner;
 use crate::domain::permission::Level;
-use crate::domain::record::{Status, VFolder};
+use crate::domain::record::{Status, Transit, VFolder};
 use crate::domain::reference::FolderRef;
 use crate::plan::{self, Intent, Outcome, Plan, ScopePlace, Step};
 use crate::quota::Handover;
@@ -35,6 +35,8 @@ pub struct Transfer {
     pub to: Owner,
     /// On which volume; the present one, if the new owner may use it.
     pub volume: Option<String>,
+    /// What the members of a project may do with it then.
+    pub permission: Option<Level>,
     /// Also from the trash, where it stays.
     pub trashed: bool,
 }
@@ -81,7 +83,8 @@ pub fn transfer(ctx: &Context, request: &Transfer, progress: &dyn Progress) -> R
         Found::Back(way) => return take_back(ctx, locked, way, progress),
         Found::Way(way) => way,
     };
-    if !way.begun {
+    let began_before = way.begun;
+    if !began_before {
         let weight = weight.map_or_else(|| way.weigh(progress), Ok)?;
         way.require_room(weight).map_err(|e| way.told(&state, e))?;
         if way.is_short() {
@@ -93,6 +96,14 @@ pub fn transfer(ctx: &Context, request: &Transfer, progress: &dyn Progress) -> R
         let first = begin(&state, &way)?;
         warnings.extend(plan::execute(&mut locked, &first, &ctx.command)?);
         way = again(&locked.registry, &way)?;
+    }
+    if let Err(error) = require_left(&locked.registry, &way) {
+        if !began_before {
+            let state = State { root: &locked.root, registry: &locked.registry, actor: &ctx.actor };
+            let back = taken_back(&state, &way)?;
+            plan::execute(&mut locked, &back, &ctx.command)?;
+        }
+        return Err(error);
     }
     let intent = begin_work(ctx, &locked, &way)?;
     locked.unlock();
@@ -131,6 +142,16 @@ fn take_back(ctx: &Context, locked: Locked, way: Way, progress: &dyn Progress) -
     intent.end()?;
     locked.unlock();
     Ok(Done { plan, planned: false, warnings })
+}
+
+/// Refuses to copy what a process still has open (exit 6): it may have been opened after it was looked at first. Aside, nobody
+/// but root can reach it.
+fn require_left(registry: &Registry, way: &Way) -> Result<()> {
+    if way.route != Handover::Copied || way.transit.copied {
+        return Ok(());
+    }
+    let path = way.from.place.path().join(way.aside());
+    in_use::require_unused(registry, &way.folder.key(), &way.folder.record, &path)
 }
 
 fn begin_work(ctx: &Context, locked: &Locked, way: &Way) -> Result<Intent> {
@@ -200,6 +221,26 @@ fn finished(state: &State<'_>, way: &Way, mut plan: Plan) -> Result<Plan> {
     settle(state, way, record, &to, plan)
 }
 
+/// What members of a project have of it from then on, and which grants end with it.
+fn consequences(way: &Way, record: &VFolder) -> Vec<String> {
+    let (key, before) = (way.to.place.owner.folder_key(&way.folder.name), &way.folder.record);
+    let mut told = Vec::new();
+    if let (Owner::Project(name), Some(level)) = (&way.to.place.owner, record.permission)
+        && before.permission.is_none()
+        && way.transit.permission.is_none()
+    {
+        told.push(format!(
+            "the members of project {name} have {level} on it; to change that: vfadm vfolder set {key} --perm LEVEL"
+        ));
+    }
+    let ended = before.shares.iter().filter(|(user, _)| !record.shares.contains_key(*user));
+    let ended: Vec<String> = ended.map(|(user, level)| format!("{user} ({level})")).collect();
+    if !ended.is_empty() {
+        told.push(format!("grants that ended: {}", ended.join(", ")));
+    }
+    told
+}
+
 /// Adds what the registry and the sidecars say of it from then on.
 fn settle(state: &State<'_>, way: &Way, record: VFolder, to: &ScopePlace, mut plan: Plan) -> Result<Plan> {
     let registry = state.registry;
@@ -208,6 +249,7 @@ fn settle(state: &State<'_>, way: &Way, record: VFolder, to: &ScopePlace, mut pl
         true => format!("vfolder {old} transferred to {}", to.owner),
         false => format!("vfolder {old} transferred to {} on '{}'", to.owner, record.volume),
     };
+    plan.warnings.extend(consequences(way, &record));
     if old != new {
         plan.changes.push(Change::remove::<VFolder>(old));
     }
@@ -238,8 +280,12 @@ fn taken_back(state: &State<'_>, way: &Way) -> Result<Plan> {
     plan.changes.push(Change::put(key, &record)?);
     plan.after.push(sidecar::folder(state.registry, &way.from.place, &folder.name, &record));
     let to = &way.to.place;
-    if !scope::is_needed(state.registry, &to.owner, &to.volume.name, Some(record.id))? {
-        scope::remove(&way.to, true, &mut plan)?;
+    match to.volume.open() {
+        Ok(_) if scope::is_needed(state.registry, &to.owner, &to.volume.name, Some(record.id))? => {}
+        Ok(_) => scope::remove(&way.to, true, &mut plan)?,
+        Err(error) => {
+            plan.warnings.push(format!("{error}; what was copied to it stays there: {}", way.aside()));
+        }
     }
     let folder = Folder { record, ..folder.clone() };
     plan.item = Some(document::vfolder(state.registry, &mut Paths::default(), &folder, None)?);
@@ -247,12 +293,13 @@ fn taken_back(state: &State<'_>, way: &Way) -> Result<Plan> {
 }
 
 /// The record of a folder with its new owner: the grants that still mean something.
-fn carried(registry: &Registry, folder: &VFolder, to: &Owner) -> Result<VFolder> {
+fn carried(registry: &Registry, folder: &VFolder, transit: &Transit) -> Result<VFolder> {
+    let to = &transit.to;
     let project = resolve::owning_project(registry, to)?;
     let mut record = VFolder { transfer: None, ..folder.clone() };
     record.permission = match to {
         Owner::User(_) => None,
-        Owner::Project(_) => Some(folder.permission.unwrap_or(Level::Rw)),
+        Owner::Project(_) => Some(transit.permission.or(folder.permission).unwrap_or(Level::Rw)),
     };
     record.shares.retain(|user, level| match to {
         Owner::User(name) => user != name && *level > Level::None,

@@ -106,7 +106,7 @@ pub fn folder_mode(text: &str) -> Result<u32> {
     Ok(mode)
 }
 
-fn permission_for(owner: &Owner, asked: Option<Level>) -> Result<Option<Level>> {
+pub(super) fn permission_for(owner: &Owner, asked: Option<Level>) -> Result<Option<Level>> {
     match (owner, asked) {
         (Owner::Project(_), asked) => Ok(Some(asked.unwrap_or(Level::Rw))),
         (Owner::User(_), None) => Ok(None),
@@ -280,6 +280,9 @@ pub(super) fn both_ways(folder: &Folder, transit: &Transit) -> String {
     let command = |owner: &Owner, volume: &str| {
         format!("vfadm vfolder transfer {} {owner} --volume {volume}", folder.key())
     };
+    if transit.copied {
+        return format!("{} ends it", command(&transit.to, &transit.volume));
+    }
     let back = command(&folder.owner, &folder.record.volume);
     format!(
         "{} goes on with it, if it was cut off; {back} takes it back",

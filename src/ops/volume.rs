@@ -10,7 +10,8 @@ mod mount;
 
 use serde_json::{Map, Value};
 
-use super::{State, document, sidecar};
+use super::vfolder::not_ready;
+use super::{State, claim, document, sidecar};
 use crate::domain::driver_file::DriverFile;
 use crate::domain::error::{Error, Result};
 use crate::domain::record::{Scope, VFolder, Volume};
@@ -132,6 +133,10 @@ pub fn remove(state: &State<'_>, name: &str) -> Result<Plan> {
         let more = if folders.len() > 1 { format!(" and {} more", folders.len() - 1) } else { String::new() };
         return Err(Error::conflict(format!("the volume '{name}' holds {}{more}", folders[0]))
             .hint(format!("purge them first; 'vfadm vfolder list --volume {name}' shows them")));
+    }
+    if let Some(folder) = claim::in_transit(registry)?.into_iter().find(|(_, transit)| transit.volume == name)
+    {
+        return Err(not_ready(&folder.0));
     }
     let end = format!("@{name}");
     let usable = VolumeAt::new(registry.header.registry, name, &volume).open().is_ok();

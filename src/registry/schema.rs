@@ -78,6 +78,7 @@ pub fn schema() -> Value {
                 "transfer": record(&["to", "volume", "boot_id"], json!({
                     "to": owner,
                     "volume": {"type": "string"},
+                    "permission": level,
                     "boot_id": {"type": "string"},
                     "copied": {"type": "boolean"},
                 })),

@@ -395,3 +395,90 @@ fn beside_other_commands_nothing_is_lost_and_nothing_is_there_twice() {
     }
     assert!(seen.len() > 1, "the two never met: {seen:?}");
 }
+
+/// A file that a process opens while the folder is set aside is not left behind: whoever holds it is named, and the folder
+/// stays.
+#[test]
+fn what_is_opened_after_it_was_looked_at_keeps_the_original() {
+    let lab = two_volumes();
+    let folder = lab.path("alice/data");
+    // Stopped between the look and the set-aside: at the first rename of the command.
+    let line = "vfolder transfer alice/data bob --volume second";
+    let mut strace = Command::new("/usr/bin/strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "--trace=renameat2"]);
+    strace.args(["--inject=renameat2:delay_enter=1500000:when=1", VFADM]).args(words(line));
+    let child = strace
+        .env_clear()
+        .env("VFADM_ROOT", &lab.root)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("strace starts");
+    let intents = lab.root.join(".vfadm/intents");
+    wait_until("it is about to be set aside", || {
+        fs::read_dir(&intents).is_ok_and(|mut dir| dir.next().is_some())
+    });
+    let mut held = fs::File::options().append(true).open(folder.join("file")).unwrap();
+    let out = Output::of(line.to_owned(), &child.wait_with_output().unwrap());
+    out.exits(6).says(&["is in use on this host by pid"]);
+    std::io::Write::write_all(&mut held, b" and written to").unwrap();
+    assert_eq!(lab.folder("alice/data", "status"), "ready");
+    assert_eq!(fs::read_to_string(folder.join("file")).unwrap(), "kept and written to");
+    drop(held);
+    no_intents(&lab, "after the refusal");
+    assert_whole(&lab, "after the refusal");
+    lab.ok(line);
+}
+
+#[test]
+fn a_volume_that_a_folder_is_going_to_stays() {
+    let lab = two_volumes();
+    let second = lab.dir().join("second");
+    cut_off(&lab, "vfolder transfer alice/data bob --volume second");
+    for place in ["second", "local"] {
+        lab.fails(4, &format!("volume remove {place} --yes"));
+    }
+    // Its disk has died: the original is whole, and comes back.
+    fs::rename(&second, lab.dir().join("died")).unwrap();
+    lab.fails(4, "volume remove second --yes").says(&["is being transferred to user/bob on 'second'"]);
+    lab.fails(8, "vfolder transfer alice/data bob --volume second");
+    lab.run("vfolder transfer alice/data alice").exits(0).says(&["what was copied to it stays there"]);
+    kept(&lab, "alice/data");
+    lab.ok("volume remove second --yes");
+    lab.ok("check");
+}
+
+#[test]
+fn members_of_a_project_get_the_level_that_was_asked_for_or_are_named() {
+    let lab = site();
+    lab.run("vfolder transfer alice/data project/ml")
+        .exits(0)
+        .says(&["the members of project ml have rw on it"]);
+    lab.ok("vfolder transfer project/ml/data alice");
+    let quiet = lab.ok("vfolder transfer alice/data project/ml --perm none");
+    assert_eq!(quiet.stderr, "");
+    lab.fails(3, "vfolder show project/ml/data --as bob");
+    lab.ok("vfolder share project/ml/data --with bob --perm none");
+    lab.run("vfolder transfer project/ml/data carol").exits(0).says(&["grants that ended: bob (none)"]);
+    lab.fails(4, "registry undo")
+        .says(&["vfadm vfolder transfer user/carol/data project/ml --volume local --perm none"]);
+    lab.fails(2, "vfolder transfer carol/data alice --perm ro");
+}
+
+/// Once the copy counts, there is one way on, and messages name no other; a check finds the work, not a loss.
+#[test]
+fn after_it_was_copied_there_is_only_the_way_on() {
+    let lab = two_volumes();
+    let line = "vfolder transfer alice/data bob --volume second";
+    let text = || lab.registry_text();
+    cut_off(&lab, line);
+    let edited = text().replace("\"boot_id\"", "\"copied\":true,\"boot_id\"");
+    fs::write(lab.registry(), edited).unwrap();
+    let refused = lab.fails(4, "vfolder delete alice/data");
+    assert!(!refused.stderr.contains("takes it back"), "{refused:?}");
+    lab.fails(4, "vfolder transfer alice/data alice").says(&["and cannot be taken back"]);
+    let found = lab.run("-o json check").exits(10).json();
+    let codes: Vec<&str> =
+        found["items"].as_array().unwrap().iter().map(|f| f["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["work_cut_off"], "{found}");
+}

@@ -37,8 +37,13 @@ fn of_transfer(entry: &Entry) -> Option<String> {
     let (owner, name) = split_folder_key(&left.key)?;
     let volume = of(&left.before, "volume")?;
     let (to, new_name) = split_folder_key(&came.key)?;
-    let moved = name == new_name && (owner != to || of(&came.after, "volume").as_ref() != Some(&volume));
-    moved.then(|| format!("vfadm vfolder transfer {} {owner} --volume {volume}", shell_word(&came.key)))
+    // What is in the trash is not transferred by itself.
+    let ready = status(&came.after) == Some("ready");
+    let moved =
+        ready && name == new_name && (owner != to || of(&came.after, "volume").as_ref() != Some(&volume));
+    let perm = of(&left.before, "permission").map(|level| format!(" --perm {level}")).unwrap_or_default();
+    let key = shell_word(&came.key);
+    moved.then(|| format!("vfadm vfolder transfer {key} {owner} --volume {volume}{perm}"))
 }
 
 fn of_folder(change: &Changed) -> Option<String> {

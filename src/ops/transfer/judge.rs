@@ -14,7 +14,7 @@ use crate::host::space::space;
 use crate::ops::purge::require_left_alone;
 use crate::ops::resolve::{self, Folder};
 use crate::ops::scope::{self, Site};
-use crate::ops::vfolder::{managed, not_ready, require_use_of};
+use crate::ops::vfolder::{managed, not_ready, permission_for, require_use_of};
 use crate::ops::{State, claim, in_use};
 use crate::plan::Plan;
 use crate::quota::{Handover, Work};
@@ -70,7 +70,7 @@ impl Way {
 
     /// The record as it will be.
     pub(super) fn arrived(&self, registry: &Registry) -> Result<VFolder> {
-        let record = carried(registry, &self.folder.record, &self.to.place.owner)?;
+        let record = carried(registry, &self.folder.record, &self.transit)?;
         Ok(VFolder { volume: self.to.place.volume.name.clone(), status: self.final_status(), ..record })
     }
 
@@ -182,6 +182,9 @@ fn told(state: &State<'_>, folder: &Folder, to: &Owner, error: Error) -> Error {
 /// Judges a request by everything but the room.
 pub(super) fn judge(state: &State<'_>, request: &Transfer) -> Result<Found> {
     let (folder, from) = managed(state, &request.folder, "transfer", Action::Modify)?;
+    if request.permission.is_some() {
+        permission_for(&request.to, request.permission)?;
+    }
     let known = resolve::owner(state.registry, &request.to)?;
     let to = &request.to;
     if let Some(transit) = folder.record.transfer.clone() {
@@ -210,6 +213,12 @@ pub(super) fn judge(state: &State<'_>, request: &Transfer) -> Result<Found> {
     permission::require_action(&name, &volume, Action::Create, to)?;
     if *to != folder.owner {
         claim::require_free(state.registry, to, &folder.name, None)
+            .map_err(|e| {
+                e.hint(format!(
+                    "give one of the two another name: vfadm vfolder rename {} NEWNAME",
+                    folder.key()
+                ))
+            })
             .and_then(|()| claim::require_count(state.registry, to, &known, 1))
             .map_err(|e| told(state, &folder, to, e))?;
     }
@@ -217,6 +226,7 @@ pub(super) fn judge(state: &State<'_>, request: &Transfer) -> Result<Found> {
     let transit = Transit {
         to: request.to.clone(),
         volume: name,
+        permission: request.permission,
         boot_id: process::boot_id().to_owned(),
         copied: false,
     };
@@ -224,6 +234,7 @@ pub(super) fn judge(state: &State<'_>, request: &Transfer) -> Result<Found> {
     require_able(&way)?;
     let path = way.from.place.path().join(way.folder.record.place());
     in_use::require_unused(state.registry, &way.folder.key(), &way.folder.record, &path)?;
+    require_no_mount(&way.folder, &path)?;
     require_left_alone(state, &way.folder)?;
     Ok(Found::Way(way))
 }
@@ -262,6 +273,19 @@ fn require_able(way: &Way) -> Result<()> {
     way.to.place.volume.open().map(drop)
 }
 
+/// What is mounted inside would be neither copied nor removed, and another owner's if it was moved (exit 6).
+fn require_no_mount(folder: &Folder, path: &Path) -> Result<()> {
+    let mounts = process::own_mounts()?;
+    match mounts.iter().find(|mount| mount.point != path && mount.point.starts_with(path)) {
+        None => Ok(()),
+        Some(mount) => {
+            let point = mount.point.display();
+            Err(Error::in_use(format!("{} is mounted at {point}, inside of {}", mount.source, folder.key()))
+                .hint(format!("umount {point}")))
+        }
+    }
+}
+
 fn under_way(state: &State<'_>, request: &Transfer, folder: Folder, transit: Transit) -> Result<Found> {
     let back = request.to == folder.owner
         && request.volume.as_ref().is_none_or(|volume| *volume == folder.record.volume);
@@ -289,7 +313,7 @@ pub fn require_all(state: &State<'_>, keys: &[String], to: &Owner, progress: &dy
     let mut ways: Vec<(Way, Option<u64>)> = Vec::new();
     for key in keys {
         let folder: FolderRef = key.parse()?;
-        let request = Transfer { folder, to: to.clone(), volume: None, trashed: true };
+        let request = Transfer { folder, to: to.clone(), volume: None, permission: None, trashed: true };
         if let Found::Way(way) = judge(state, &request)? {
             let before = |other: &Way| other.to.place.volume.name == way.to.place.volume.name;
             let taken: u64 = ways.iter().filter(|(other, _)| before(other)).filter_map(|(_, w)| *w).sum();

@@ -20,6 +20,9 @@ const PASSES: u32 = 8;
 /// How many of the copier's notes are told.
 const NOTES: usize = 5;
 
+const IMMUTABLE: &str = "files that nobody may change or remove are shown by lsattr -R, and given free by chattr -R -i -a; \
+                         then the same command goes on";
+
 /// Charges the folder to its new owner, or copies it and removes the original. What could not be kept as it was is told.
 pub(super) fn carry_over(ctx: &Context, way: &Way, progress: &dyn Progress) -> Result<Vec<String>> {
     let place = way.aside();
@@ -41,7 +44,12 @@ pub(super) fn carry_over(ctx: &Context, way: &Way, progress: &dyn Progress) -> R
 pub(super) fn carry_back(way: &Way, progress: &dyn Progress) -> Result<()> {
     let place = way.aside();
     if way.route == Handover::Copied {
-        return remove(&way.to.place, &place, progress);
+        // Where the volume has gone, so has the copy; the original is whole.
+        return if way.to.place.volume.open().is_ok() {
+            remove(&way.to.place, &place, progress)
+        } else {
+            Ok(())
+        };
     }
     let folder = way.from.place.open_folder(Path::new(&place))?;
     way.from.place.volume.driver().recharge(&way.from.place.at(), &folder, progress)
@@ -98,7 +106,8 @@ fn remove(scope: &ScopePlace, place: &str, progress: &dyn Progress) -> Result<()
     }
     let (parents, name) = place.rsplit_once('/').unwrap_or((".", place));
     let parent = scope.open()?.open_beneath(Path::new(parents))?;
-    scope.volume.driver().remove_folder(&scope.at(), &parent, OsStr::new(name), progress)?;
+    let removed = scope.volume.driver().remove_folder(&scope.at(), &parent, OsStr::new(name), progress);
+    removed.map_err(|e| e.hint(IMMUTABLE))?;
     Ok(parent.sync()?)
 }
 

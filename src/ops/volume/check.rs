@@ -124,6 +124,8 @@ fn check_scopes(
         for (key, folder) in scope::folders(registry, &site.place.owner, &at.name)? {
             if let Err(error) = site.place.open_folder_in(&dir, Path::new(&folder.place()))
                 && folder.status != Status::Purging
+                // Once it has been copied, the original is removed bit by bit.
+                && !folder.transfer.as_ref().is_some_and(|transit| transit.copied)
             {
                 findings.push(Finding::error("vfolder_missing", format!("vfolder {key}"), error.message));
             }

@@ -26,15 +26,18 @@ pub(super) fn recharge(
     progress: &dyn Progress,
 ) -> Result<()> {
     let id = id_of(to)?;
-    let workshop = Workshop::open(driver, to)?;
-    let mut changed = pass(id, folder, Some(&workshop), progress)?;
+    let name = folder.path().file_name().unwrap_or_default();
+    let workshop = Workshop::open(driver, to, name)?;
+    let first = pass(id, folder, Some(&workshop), progress);
+    workshop.close()?;
+    let mut changed = first?;
     for _ in 1..PASSES {
         if changed == 0 {
             break;
         }
         changed = pass(id, folder, None, progress)?;
     }
-    Ok(workshop.close()?)
+    Ok(())
 }
 
 /// How many files and directories were changed. What cannot be opened is made again in the workshop.

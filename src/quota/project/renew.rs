@@ -1,7 +1,7 @@
 //! Links and special files of a folder that gets another project. They cannot be opened, and so not be given to it: each is
 //! made again in a directory that has the project, and takes the place of the old one.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Mutex;
@@ -16,14 +16,13 @@ use crate::quota::{QuotaDriver, ScopeAt};
 use crate::tree::Silent;
 use crate::tree::remove::{RemoveOptions, remove};
 
-/// Where they are made, in the scope's `.staging`.
-const WORKSHOP: &str = ".renewed";
-
 /// A directory of the scope in which entries are made.
 pub(super) struct Workshop<'a> {
     driver: &'a dyn QuotaDriver,
     scope: &'a ScopeAt<'a>,
     staging: Dir,
+    /// Its name in there: one a folder.
+    name: OsString,
     dir: Dir,
     serial: AtomicU64,
     /// The times of the directory that an entry is put into are put back: one at a time.
@@ -31,13 +30,21 @@ pub(super) struct Workshop<'a> {
 }
 
 impl<'a> Workshop<'a> {
-    pub(super) fn open(driver: &'a dyn QuotaDriver, scope: &'a ScopeAt<'a>) -> Result<Workshop<'a>> {
+    /// Makes it in the scope's `.staging`, for one folder. What an interruption left in it goes.
+    pub(super) fn open(
+        driver: &'a dyn QuotaDriver,
+        scope: &'a ScopeAt<'a>,
+        folder: &OsStr,
+    ) -> Result<Workshop<'a>> {
+        let mut name = OsString::from(".renewed-");
+        name.push(folder);
         let top = plain::open_volume(scope.volume)?.open_dir(scope.dir)?;
-        let make = || top.ensure_dir(".staging", plain::SCOPE_MODE)?.ensure_dir(WORKSHOP, plain::SCOPE_MODE);
-        driver.despite_limit(scope, &mut || make().map(drop))?;
+        driver.despite_limit(scope, &mut || top.ensure_dir(".staging", plain::SCOPE_MODE).map(drop))?;
         let staging = top.open_dir(".staging")?;
-        let dir = staging.open_dir(WORKSHOP)?;
-        Ok(Workshop { driver, scope, staging, dir, serial: AtomicU64::new(0), lock: Mutex::new(()) })
+        clear(&staging, &name)?;
+        driver.despite_limit(scope, &mut || staging.ensure_dir(&name, plain::SCOPE_MODE).map(drop))?;
+        let dir = staging.open_dir(&name)?;
+        Ok(Workshop { driver, scope, staging, name, dir, serial: AtomicU64::new(0), lock: Mutex::new(()) })
     }
 
     /// Makes the entry `name` of `dir` again. One with several names is left: it would get several.
@@ -72,9 +79,13 @@ impl<'a> Workshop<'a> {
         copying::set_times(dir, holder.accessed, holder.modified)
     }
 
-    /// Takes the directory away, with what an interruption left in it.
+    /// Takes the directory away.
     pub(super) fn close(self) -> host::Result<()> {
-        let options = RemoveOptions { subvolume: None, threads: 1 };
-        remove(&self.staging, WORKSHOP.as_ref(), &options, &Silent).map(drop)
+        clear(&self.staging, &self.name)
     }
+}
+
+fn clear(staging: &Dir, name: &OsStr) -> host::Result<()> {
+    let options = RemoveOptions { subvolume: None, threads: 1 };
+    remove(staging, name, &options, &Silent).map(drop)
 }
