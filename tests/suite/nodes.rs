@@ -264,6 +264,36 @@ fn ten_volumes_of_which_several_hang_are_looked_at_side_by_side() {
 }
 
 #[test]
+fn a_volume_that_begins_to_hang_while_it_is_checked_is_left_behind() {
+    let site = Site::new();
+    // A scope that goes away as soon as somebody asks for its limit: after the volume was looked at.
+    let (mark, driver) = (site.dir.join("go"), site.dir.join("driver.yaml"));
+    let read = format!(
+        "if test -e {}; then exec 8<>/dev/fuse; \
+         mount -i -t fuse -o fd=8,rootmode=40000,user_id=0,group_id=0 h $1; \
+         setsid sleep 30 </dev/null >/dev/null 2>&1 & fi; echo limit: none used: 0",
+        mark.display(),
+    );
+    let file = serde_json::json!({
+        "name": "fickle", "enforcement": "kernel", "set": ["true", "{bytes}"], "unset": ["true"],
+        "read": ["sh", "-c", read, "sh", "{path}"], "limit": {"pattern": "limit: (\\w+)"}, "none": "none",
+    });
+    fs::write(&driver, file.to_string()).unwrap();
+    site.on("n1", "", "volume remove v2 --yes").exits(0);
+    let at = site.dir.join("mnt/v2");
+    let line = format!("volume add v2 {} --driver-file {} --no-verify", at.display(), driver.display());
+    site.on("n1", "", &line).exits(0);
+    site.on("n1", "", "vfolder create alice/more --volume v2").exits(0);
+    site.on("n1", "", "volume check").exits(0);
+    fs::write(&mark, "").unwrap();
+    let begun = Instant::now();
+    let check = site.on("n2", "", "-o json volume check").exits(10).json();
+    assert!(begun.elapsed() < 2 * IN_TIME, "{:?}", begun.elapsed());
+    let told = check["items"][0]["message"].as_str().unwrap();
+    assert!(check["count"] == 1 && told.contains("mnt/v2 does not answer (waited 10 s)"), "{check}");
+}
+
+#[test]
 fn old_check_ins_and_clocks_that_are_off_are_told() {
     let site = Site::new();
     site.check_in("n1", "");
