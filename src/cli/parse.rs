@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::domain::engine::Engine;
 use crate::domain::error::Error;
 use crate::domain::holder::Named;
 use crate::domain::owner::Owner;
@@ -68,6 +69,11 @@ pub fn kernel_name(text: &str) -> Result<String, String> {
 
 /// What keeps a session alive.
 pub fn holder(text: &str) -> Result<Named, String> {
+    text.parse().map_err(told)
+}
+
+/// What runs containers.
+pub fn engine(text: &str) -> Result<Engine, String> {
     text.parse().map_err(told)
 }
 

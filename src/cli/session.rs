@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::parse;
+use crate::domain::engine::Engine;
 use crate::domain::holder::Named;
 use crate::domain::reference::{KernelRef, MountRequest};
 
@@ -57,6 +58,18 @@ pub struct Held {
     pub lease: Option<Duration>,
 }
 
+/// What an engine is told of it.
+#[derive(Debug, Args)]
+pub struct Told {
+    /// Print what this engine has to be told: docker, podman, nerdctl, compose, k8s, apptainer, enroot, nspawn, bwrap,
+    /// oci, fstab, json
+    #[arg(long, value_name = "ENGINE", value_parser = parse::engine)]
+    pub engine: Option<Engine>,
+    /// The root directory of the session, for oci and fstab
+    #[arg(long, value_name = "DIR", requires = "engine")]
+    pub rootfs: Option<PathBuf>,
+}
+
 /// Sessions.
 #[derive(Debug, Subcommand)]
 pub enum Session {
@@ -71,6 +84,9 @@ pub enum Session {
         /// What keeps it alive.
         #[command(flatten)]
         held: Held,
+        /// What an engine is told.
+        #[command(flatten)]
+        told: Told,
     },
     /// Record a session that somebody else runs, or kernels that join it
     Start {
@@ -89,6 +105,9 @@ pub enum Session {
         /// What keeps it alive.
         #[command(flatten)]
         held: Held,
+        /// What an engine is told.
+        #[command(flatten)]
+        told: Told,
     },
     /// Run a command in a session of its own
     Run {
@@ -98,6 +117,12 @@ pub enum Session {
         /// What it mounts.
         #[command(flatten)]
         mounts: Mounts,
+        /// Have this engine run it, in the foreground: nspawn, bwrap, runc, podman, docker
+        #[arg(long, value_name = "ENGINE", value_parser = parse::engine)]
+        engine: Option<Engine>,
+        /// The image for docker and podman
+        #[arg(long, requires = "engine")]
+        image: Option<String>,
         /// Run in this root directory instead of the host's; it is not changed
         #[arg(long, value_name = "DIR")]
         rootfs: Option<PathBuf>,

@@ -3,6 +3,7 @@
 pub mod action;
 pub mod driver_file;
 pub mod duration;
+pub mod engine;
 pub mod error;
 pub mod finding;
 pub mod holder;

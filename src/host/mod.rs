@@ -8,6 +8,7 @@ pub mod dir;
 pub mod entries;
 pub mod error;
 pub mod files;
+pub mod foreground;
 pub mod holders;
 pub mod image;
 pub mod lock;

@@ -172,6 +172,31 @@ pub fn restrict(spot: &Spot, read_only: bool) -> Result<()> {
     mount(None, spot, None, flags, None)
 }
 
+/// Keeps mounts that are made below another mount of the same object from appearing below this one.
+pub fn seclude(spot: &Spot) -> Result<()> {
+    mount(None, spot, None, MsFlags::MS_PRIVATE, None)
+}
+
+/// Takes away whatever is mounted at a path, however many mounts lie there and whoever uses them. Nothing mounted there,
+/// or no such path, is no error.
+pub fn detach(path: &Path) -> Result<()> {
+    loop {
+        #[allow(clippy::disallowed_methods)]
+        match nix::mount::umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) => {}
+            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            Err(e) => return Err(Error::path("unmount", path, e)),
+        }
+    }
+}
+
+/// Has mounts of this namespace follow the host's, and not the other way round: what the host unmounts goes here too.
+pub fn follow_host() -> Result<()> {
+    #[allow(clippy::disallowed_methods)]
+    nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
+        .map_err(|e| Error::call("have the mounts follow the host's", e))
+}
+
 /// Keeps mounts of this namespace from reaching any other, and the other way round.
 pub fn make_private() -> Result<()> {
     #[allow(clippy::disallowed_methods)]

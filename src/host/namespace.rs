@@ -48,16 +48,31 @@ impl Init {
     ///
     /// An error before the report, in `body` or here, leaves no process behind.
     pub fn fork(map: Option<(u32, u32)>, body: impl FnOnce(&mut Maker) -> Result<u8>) -> Result<Init> {
+        Init::forked(fork_into_new_pids, true, map, body)
+    }
+
+    /// The same for a process that stays in the PID namespace, the terminal session and the process group of its
+    /// maker: `body` makes itself ready and turns into another program.
+    pub fn fork_beside(body: impl FnOnce(&mut Maker) -> Result<u8>) -> Result<Init> {
+        Init::forked(|| fork().map_err(|e| Error::call(START, e)), false, None, body)
+    }
+
+    fn forked(
+        fork: impl FnOnce() -> Result<ForkResult>,
+        leads_session: bool,
+        map: Option<(u32, u32)>,
+        body: impl FnOnce(&mut Maker) -> Result<u8>,
+    ) -> Result<Init> {
         let call = |e| Error::call(START, e);
         let (report_out, report_in) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(call)?;
         let (gate_out, gate_in) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(call)?;
         // Where the caller was started with SIGCHLD ignored, there would be no exit status to fetch.
         default_action(Signal::SIGCHLD).map_err(call)?;
-        match fork_into_new_pids()? {
+        match fork()? {
             ForkResult::Child => {
                 drop((report_out, gate_in));
                 let mut maker = Maker { report: File::from(report_in), gate: File::from(gate_out) };
-                be_first(&mut maker, body)
+                be_first(&mut maker, leads_session, body)
             }
             ForkResult::Parent { child } => {
                 drop((report_in, gate_out));
@@ -157,6 +172,12 @@ pub fn enter_mount_namespace() -> Result<()> {
     super::mount::make_private()
 }
 
+/// Moves the calling process into a mount namespace of its own that follows the host's.
+pub fn enter_following_mount_namespace() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS, "make a mount namespace")?;
+    super::mount::follow_host()
+}
+
 /// Changes the working directory.
 pub fn enter_directory(path: &Path) -> Result<()> {
     nix::unistd::chdir(path).map_err(|e| Error::path("enter", path, e))
@@ -239,9 +260,11 @@ fn fork_into_new_pids() -> Result<ForkResult> {
     Ok(forked)
 }
 
-fn be_first(maker: &mut Maker, body: impl FnOnce(&mut Maker) -> Result<u8>) -> ! {
-    // A terminal's signals go to the maker, who passes them on.
-    let _ = nix::unistd::setsid();
+fn be_first(maker: &mut Maker, leads_session: bool, body: impl FnOnce(&mut Maker) -> Result<u8>) -> ! {
+    if leads_session {
+        // A terminal's signals go to the maker, who passes them on.
+        let _ = nix::unistd::setsid();
+    }
     let result = super::privileges::die_with_maker().and_then(|()| {
         // Unwinding would run the maker's own code a second time.
         catch_unwind(AssertUnwindSafe(|| body(maker)))

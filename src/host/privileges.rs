@@ -19,6 +19,12 @@ pub fn die_with_maker() -> Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(|e| Error::call("follow vfadm's end", e))
 }
 
+/// Has the kernel ask this process to end instead: an engine that is killed leaves its container running, one that is
+/// asked ends it.
+pub fn be_asked_to_end_with_maker() -> Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(|e| Error::call("follow vfadm's end", e))
+}
+
 /// Gives up the supplementary groups: before a user namespace is entered, which cannot do so any more.
 pub fn drop_groups() -> Result<()> {
     nix::unistd::setgroups(&[]).map_err(|e| Error::call("drop the groups", e))

@@ -77,6 +77,15 @@ fn parent_of(pid: u32) -> Option<u32> {
     std::str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// The children of a process (`/proc/PID/task/TID/children`, proc(5)); none where the kernel does not say.
+pub fn children(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
 /// The command name of a process, for messages.
 pub fn command_name(pid: u32) -> String {
     fs::read(format!("/proc/{pid}/comm"))
@@ -200,16 +209,24 @@ pub struct Target {
     device: String,
     root: PathBuf,
     path: PathBuf,
+    passed_over: Option<PathBuf>,
 }
 
 impl Target {
+    /// Passes over what is mounted below a directory of root's.
+    #[must_use]
+    pub fn except_mounts_below(mut self, directory: &str) -> Target {
+        self.passed_over = Some(PathBuf::from(directory));
+        self
+    }
+
     /// What to look for, to find users of `path` (canonical). `None` where its mount is not known.
     pub fn of(path: &Path) -> Result<Option<Target>> {
         let mounts = own_mounts()?;
         Ok(mount_of(&mounts, path).map(|mount| {
             let below = path.strip_prefix(&mount.point).unwrap_or(Path::new(""));
             let root = if below.as_os_str().is_empty() { mount.root.clone() } else { mount.root.join(below) };
-            Target { device: mount.device.clone(), root, path: path.to_owned() }
+            Target { device: mount.device.clone(), root, path: path.to_owned(), passed_over: None }
         }))
     }
 
@@ -249,7 +266,11 @@ impl Target {
 
     /// What is mounted at its own place is not a use: a folder can be a filesystem of its own.
     fn covers(&self, mount: &Mount) -> bool {
-        mount.device == self.device && mount.root.starts_with(&self.root) && mount.point != self.path
+        let passed_over = self.passed_over.as_ref().is_some_and(|dir| mount.point.starts_with(dir));
+        mount.device == self.device
+            && mount.root.starts_with(&self.root)
+            && mount.point != self.path
+            && !passed_over
     }
 
     fn opened_by(&self, proc: &Path) -> Option<String> {

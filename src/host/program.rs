@@ -43,6 +43,11 @@ pub fn find(name: &str) -> Option<PathBuf> {
     DIRECTORIES.iter().map(|dir| Path::new(dir).join(name)).find(runs)
 }
 
+/// The fixed directories as a `PATH`.
+pub fn search_path() -> String {
+    DIRECTORIES.join(":")
+}
+
 /// A program with its arguments.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -174,7 +179,7 @@ impl Program {
     #[allow(clippy::disallowed_methods, unsafe_code)]
     fn spawn(&self, path: &Path) -> Result<Child> {
         let mut command = Command::new(path);
-        command.args(&self.arguments).env_clear().env("LC_ALL", "C").env("PATH", DIRECTORIES.join(":"));
+        command.args(&self.arguments).env_clear().env("LC_ALL", "C").env("PATH", search_path());
         // The home of root is where tools of appliances keep their login.
         command.env("HOME", std::env::var_os("HOME").unwrap_or_else(|| "/root".into()));
         command.current_dir("/").process_group(0);

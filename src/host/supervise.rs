@@ -105,16 +105,30 @@ fn pass(child: Pid, signal: Signal) {
 /// Turns this process into the command; the exit status that says why it could not.
 fn become_command(command: &Command) -> u8 {
     match prepare(command).map(|()| execute(command)) {
-        Ok(errno) => {
-            let name = command.argv.first().map(OsString::as_os_str).unwrap_or_default();
-            complain(&format!("cannot run {name:?}: {}", errno.desc()));
-            if errno == Errno::ENOENT { 127 } else { 126 }
-        }
+        Ok(errno) => refused(command, errno),
         Err(error) => {
             complain(&error.to_string());
             126
         }
     }
+}
+
+/// Turns this process into a program of the host, with its terminal; returns only with the exit status that says why
+/// it could not.
+pub fn become_program(command: &Command) -> u8 {
+    match reset() {
+        Ok(()) => refused(command, execute(command)),
+        Err(error) => {
+            complain(&error.to_string());
+            126
+        }
+    }
+}
+
+fn refused(command: &Command, errno: Errno) -> u8 {
+    let name = command.argv.first().map(OsString::as_os_str).unwrap_or_default();
+    complain(&format!("cannot run {name:?}: {}", errno.desc()));
+    if errno == Errno::ENOENT { 127 } else { 126 }
 }
 
 fn complain(text: &str) {
@@ -131,6 +145,10 @@ fn prepare(command: &Command) -> Result<()> {
     for fd in namespace::open_descriptors()?.into_iter().filter(|fd| *fd > 2) {
         namespace::close(fd);
     }
+    reset()
+}
+
+fn reset() -> Result<()> {
     namespace::default_actions();
     nix::sys::stat::umask(UMASK);
     SigSet::empty().thread_set_mask().map_err(|e| Error::call("reset signals", e))

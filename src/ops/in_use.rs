@@ -68,7 +68,8 @@ pub fn require_unused(registry: &Registry, key: &str, folder: &VFolder, path: &P
             .detail("sessions", json!(names)));
     }
     let Some(target) = process::Target::of(path)? else { return Ok(()) };
-    let users = target.users()?;
+    // What a session has there counts with the session, and with nobody once that has ended.
+    let users = target.except_mounts_below(crate::session::places::PLACES).users()?;
     if users.is_empty() {
         return Ok(());
     }

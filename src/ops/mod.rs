@@ -3,6 +3,8 @@
 pub mod check;
 pub mod claim;
 pub mod document;
+pub mod engine;
+pub mod engine_run;
 pub mod explain;
 pub mod history;
 pub mod in_use;
@@ -12,6 +14,7 @@ pub mod liveness;
 pub mod manual;
 pub mod node;
 pub mod owner;
+pub mod places;
 pub mod purge;
 pub mod quota;
 pub mod resolve;

@@ -27,9 +27,9 @@ pub struct Run {
     pub command: Vec<OsString>,
 }
 
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-fn name(request: &Run) -> String {
+pub(super) fn name(request: &Run) -> String {
     request.name.clone().unwrap_or_else(|| session::invented_name(&request.session.user))
 }
 
@@ -40,6 +40,18 @@ pub fn preview(ctx: &Context, request: &Run) -> Result<Done> {
     let mut plan = session::start(&state, &name(request), &request.session, Holder::Manual)?;
     plan.tries.push(format!("run {} in a session of its own", request.command[0].to_string_lossy()));
     Ok(Done { plan, planned: true, warnings: reading.warnings })
+}
+
+/// What a session binds, by the handles that were checked.
+pub(super) fn binds(planned: session::Planned) -> Vec<Bind> {
+    let mounts = planned.mounts.mounts.iter().zip(planned.handles);
+    mounts
+        .map(|(mount, source)| Bind {
+            source,
+            target: PathBuf::from(&mount.target),
+            read_only: mount.permission < crate::domain::permission::Level::Rw,
+        })
+        .collect()
 }
 
 /// Runs the command; its exit status, and warnings.
@@ -55,21 +67,10 @@ pub fn run(ctx: &Context, request: Run) -> Result<(u8, Vec<String>)> {
     session::start(&state, &name, &request.session, Holder::Manual)?;
     let planned = session::plan(&state, &request.session)?;
     let record = session::record(&request.session, &planned, Holder::Manual);
-    let binds = planned
-        .mounts
-        .mounts
-        .iter()
-        .zip(planned.handles)
-        .map(|(mount, source)| Bind {
-            source,
-            target: PathBuf::from(&mount.target),
-            read_only: mount.permission < crate::domain::permission::Level::Rw,
-        })
-        .collect();
     let settings = &locked.registry.settings;
     let spec = RunSpec {
         rootfs: request.rootfs,
-        binds,
+        binds: binds(planned),
         hide: hidden(&locked.registry, &locked.root)?,
         uid: settings.uid,
         gid: settings.gid,
@@ -99,7 +100,7 @@ pub fn run(ctx: &Context, request: Run) -> Result<(u8, Vec<String>)> {
     Ok((status?, warnings))
 }
 
-fn hold(pid: u32, mut record: Session) -> Result<Session> {
+pub(super) fn hold(pid: u32, mut record: Session) -> Result<Session> {
     let holder = session::holder_of(pid)?;
     record.kernels.iter_mut().for_each(|k| k.holder = holder.clone());
     record.run = true;
@@ -107,7 +108,7 @@ fn hold(pid: u32, mut record: Session) -> Result<Session> {
 }
 
 /// The root and all volumes: a session sees nothing of them but what is bound into it.
-fn hidden(registry: &Registry, root: &crate::registry::Root) -> Result<Vec<PathBuf>> {
+pub(super) fn hidden(registry: &Registry, root: &crate::registry::Root) -> Result<Vec<PathBuf>> {
     use crate::domain::record::Volume;
     let volumes = registry.all::<Volume>()?;
     let mut paths = vec![root.path().to_owned()];
@@ -138,11 +139,12 @@ fn environment(name: &str, request: &Request) -> Vec<(OsString, OsString)> {
 
 /// Removes the record, unless somebody else's session has the name meanwhile. The command has ended, so a signal
 /// that came for it does not keep its record.
-fn forget(ctx: &Context, name: &str, id: uuid::Uuid) -> Result<()> {
+pub(super) fn forget(ctx: &Context, name: &str, id: uuid::Uuid) -> Result<()> {
     crate::host::signals::forget();
     let (mut locked, _) = lock(ctx)?;
     if locked.registry.get::<Session>(name)?.is_some_and(|s| s.id == id) {
         locked.commit(&[Change::remove::<Session>(name)], Note::default())?;
+        crate::session::places::release(name, id)?;
     }
     locked.unlock();
     Ok(())

@@ -14,7 +14,7 @@ use super::liveness::Witness;
 use super::resolve::{self, Folder, Reach};
 use super::scope::Site;
 use super::vfolder::not_ready;
-use super::{State, document, in_use};
+use super::{State, document, in_use, places};
 use crate::domain::error::{Error, Result};
 use crate::domain::holder::Life;
 use crate::domain::name;
@@ -208,7 +208,10 @@ pub fn start(state: &State<'_>, session: &str, request: &Request, holder: Holder
         return Err(running_already(&session));
     }
     let planned = plan(state, request)?;
-    put(state, &session, &record(request, &planned, holder), format!("session {session} started"))
+    let record = record(request, &planned, holder);
+    let mut plan = put(state, &session, &record, format!("session {session} started"))?;
+    places::make_room(state.registry, &session, &mut plan)?;
+    Ok(plan)
 }
 
 fn running_already(session: &str) -> Error {
@@ -280,6 +283,7 @@ pub fn stop(state: &State<'_>, session: &str) -> Result<Plan> {
     }
     plan.item = Some(document::session(state.registry, session, &record, &witness)?);
     plan.changes.push(Change::remove::<Session>(session));
+    places::tidy(state.registry, &[session], &mut plan)?;
     if !record.run {
         plan.warnings.extend(record.kernels.iter().filter_map(|k| still_runs(&record, k, &witness)));
     }

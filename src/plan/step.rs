@@ -3,6 +3,7 @@
 
 mod folder;
 mod image;
+mod place;
 mod sidecar;
 mod volume;
 
@@ -21,6 +22,7 @@ use crate::domain::size::Limit;
 use crate::host::dir::Dir;
 use crate::host::files::Ownership;
 use crate::quota;
+use crate::session::places::{self, Mark};
 
 /// One step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -171,6 +173,28 @@ pub enum Step {
         /// The kernel's numbers.
         ids: Vec<u64>,
     },
+    /// Binds what was checked where an engine finds it: the handle, not the path again.
+    BindPlace {
+        /// The session's name.
+        session: String,
+        /// Whose the place is.
+        mark: Mark,
+        /// The number of the mount in the session's list.
+        number: usize,
+        /// The scope of the folder.
+        scope: ScopePlace,
+        /// Its path below the scope.
+        folder: PathBuf,
+        /// The path below the folder.
+        subpath: PathBuf,
+        /// Whether nobody may write there.
+        read_only: bool,
+    },
+    /// Takes the places of sessions away that are not there any more.
+    ReleasePlaces {
+        /// Names and ids.
+        sessions: Vec<(String, Uuid)>,
+    },
     /// Writes a sidecar.
     WriteSidecar {
         /// On which volume.
@@ -258,6 +282,14 @@ impl Step {
                 format!("remove the empty quota scope of {} at {}", scope.owner, scope.path().display())
             }
             Step::Drain { volume, .. } => format!("remove drained kernel objects on '{}'", volume.name),
+            Step::BindPlace { session, number, scope, folder, subpath, .. } => {
+                let from = scope.path().join(folder).join(subpath);
+                format!("bind {} at {}", from.display(), places::path(session, *number).display())
+            }
+            Step::ReleasePlaces { sessions } => {
+                let names: Vec<&str> = sessions.iter().map(|(name, _)| name.as_str()).collect();
+                format!("take away the binds of session {} below {}", names.join(", "), places::PLACES)
+            }
             Step::WriteSidecar { volume, scope, name, .. } => {
                 format!("write the sidecar {}", sidecar::path(volume, scope, name).display())
             }
@@ -267,11 +299,14 @@ impl Step {
         }
     }
 
-    /// True when it only writes down beside the data what the registry says.
+    /// True when it changes nothing on the storage but notes of what the registry says.
     pub fn only_notes(&self) -> bool {
         matches!(
             self,
-            Step::WriteSidecar { .. } | Step::RemoveSidecar { .. } | Step::Mark { update: true, .. }
+            Step::WriteSidecar { .. }
+                | Step::RemoveSidecar { .. }
+                | Step::ReleasePlaces { .. }
+                | Step::Mark { update: true, .. }
         )
     }
 
@@ -305,6 +340,10 @@ impl Step {
             Step::Prune { scope, place } => folder::prune(scope, place),
             Step::RemoveScope { scope, .. } => folder::remove_scope(scope, effects),
             Step::Drain { volume, ids } => folder::drain(volume, ids, effects),
+            Step::BindPlace { session, mark, number, scope, folder, subpath, read_only } => {
+                place::bind((session, mark, *number), (scope, folder, subpath), *read_only)
+            }
+            Step::ReleasePlaces { sessions } => place::release(sessions),
             Step::WriteSidecar { volume, scope, name, text } => sidecar::write(volume, scope, name, text),
             Step::RemoveSidecar { volume, scope, name } => sidecar::remove(volume, scope, name),
         }
@@ -325,6 +364,9 @@ impl Step {
             Step::Unmount { path, source } => image::mount(path, source),
             // A filesystem that is larger than asked does no harm, and cannot be made smaller.
             Step::GrowImage { .. } | Step::Inspect { .. } => Ok(()),
+            Step::BindPlace { session, mark, .. } => Ok(places::release(session, mark.session)?),
+            // Nobody has them any more.
+            Step::ReleasePlaces { .. } => Ok(()),
             // Quotas without limits do no harm.
             Step::EnableQuota { .. } | Step::Verify { .. } | Step::Drain { .. } => Ok(()),
             Step::Mark { update: true, .. } => Ok(()),

@@ -12,7 +12,7 @@ use crate::domain::record::{Kernel, Session, SessionMount, VFolder};
 use crate::domain::reference::{FolderRef, KernelRef, MountRequest};
 use crate::host::{holders, process};
 use crate::ops::liveness::Witness;
-use crate::ops::{State, document, in_use, node};
+use crate::ops::{State, document, in_use, node, places};
 use crate::plan::{Outcome, Plan};
 use crate::registry::{Change, now};
 
@@ -74,6 +74,21 @@ fn kernel(wanted: &KernelRef, holder: Holder) -> Kernel {
 /// Plans `session start`: a session begins, or kernels that are named join the one that lives. A dead session of the same
 /// name gives way.
 pub fn start(state: &State<'_>, session: &str, asked: &Asked) -> Result<Plan> {
+    Ok(start_planned(state, session, asked)?.plan)
+}
+
+/// The plan of a start, with what its kernels mount and for whom.
+pub struct Started {
+    /// The plan.
+    pub plan: Plan,
+    /// The mounts.
+    pub planned: Planned,
+    /// Whose session it is.
+    pub request: Request,
+}
+
+/// The same as [`start`], for who has to tell an engine.
+pub fn start_planned(state: &State<'_>, session: &str, asked: &Asked) -> Result<Started> {
     let session = name::thing("session", session)?;
     let wanted = asked.wanted()?;
     match state.registry.get::<Session>(&session)? {
@@ -112,7 +127,7 @@ pub fn require_placeable(
     Ok(warnings)
 }
 
-fn begin(state: &State<'_>, session: &str, asked: &Asked, wanted: &[KernelRef]) -> Result<Plan> {
+fn begin(state: &State<'_>, session: &str, asked: &Asked, wanted: &[KernelRef]) -> Result<Started> {
     let Some(user) = asked.user.as_deref().or(state.actor.user()) else {
         return Err(match asked.kernels.is_empty() {
             true => Error::usage("whose session is it?").hint("say whose: --user USER"),
@@ -129,8 +144,9 @@ fn begin(state: &State<'_>, session: &str, asked: &Asked, wanted: &[KernelRef]) 
     record.kernels = wanted.iter().map(|w| kernel(w, holder.clone())).collect();
     record.lease = asked.lease.map(|length| Lease::from(record.started_at, length)).transpose()?;
     let with = if wanted.len() > 1 { format!(" with {} kernels", wanted.len()) } else { String::new() };
-    let plan = put(state, session, &record, format!("session {session} started{with}"))?;
-    Ok(Plan { warnings, ..plan })
+    let mut plan = put(state, session, &record, format!("session {session} started{with}"))?;
+    places::make_room(state.registry, session, &mut plan)?;
+    Ok(Started { plan: Plan { warnings, ..plan }, planned, request })
 }
 
 fn join(
@@ -139,7 +155,7 @@ fn join(
     mut record: Session,
     asked: &Asked,
     wanted: &[KernelRef],
-) -> Result<Plan> {
+) -> Result<Started> {
     if asked.kernels.is_empty() || state.actor.user().is_some_and(|user| user != record.user) {
         return Err(running_already(session));
     }
@@ -186,7 +202,8 @@ fn join(
     record.kernels.extend(wanted.iter().map(|w| Kernel { started_at: begun, ..kernel(w, holder.clone()) }));
     let names: Vec<&str> = wanted.iter().map(|w| w.name.as_str()).collect();
     let plan = put(state, session, &record, format!("{} joined session {session}", names.join(", ")))?;
-    Ok(Plan { outcome: Outcome::Changed, warnings, ..plan })
+    let request = Request { user: record.user.clone(), project: record.project.clone(), mounts: Vec::new() };
+    Ok(Started { plan: Plan { outcome: Outcome::Changed, warnings, ..plan }, planned, request })
 }
 
 /// The mounts of the session, looked at again: a kernel that joins gets what the others have, and nothing that has been
