@@ -21,6 +21,9 @@ mod suite {
     mod dedicated;
     mod documents;
     mod dry_run;
+    mod engine_parsers;
+    mod engine_runs;
+    mod engines;
     mod exit_codes;
     mod failures;
     mod generated;
