@@ -56,6 +56,7 @@ pub struct Program {
     arguments: Vec<OsString>,
     deadline: Duration,
     most: u64,
+    keeps_environment: bool,
 }
 
 /// What a program said.
@@ -80,6 +81,7 @@ impl Program {
             arguments: Vec::new(),
             deadline: Duration::from_secs(30),
             most: 16 << 20,
+            keeps_environment: false,
         }
     }
 
@@ -108,6 +110,13 @@ impl Program {
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Program {
         self.deadline = deadline;
+        self
+    }
+
+    /// Gives it the caller's environment as well: `DOCKER_HOST` says which engine is meant.
+    #[must_use]
+    pub fn with_environment(mut self) -> Program {
+        self.keeps_environment = true;
         self
     }
 
@@ -179,7 +188,10 @@ impl Program {
     #[allow(clippy::disallowed_methods, unsafe_code)]
     fn spawn(&self, path: &Path) -> Result<Child> {
         let mut command = Command::new(path);
-        command.args(&self.arguments).env_clear().env("LC_ALL", "C").env("PATH", search_path());
+        if !self.keeps_environment {
+            command.env_clear();
+        }
+        command.args(&self.arguments).env("LC_ALL", "C").env("PATH", search_path());
         // The home of root is where tools of appliances keep their login.
         command.env("HOME", std::env::var_os("HOME").unwrap_or_else(|| "/root".into()));
         command.current_dir("/").process_group(0);

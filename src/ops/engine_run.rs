@@ -168,12 +168,12 @@ fn remove_container(engine: Engine, container: &str, status: u8) {
     let remove = match engine {
         Engine::Runc => Program::new("runc").args(["delete", "--force", container]),
         Engine::Docker => Program::new("docker").args(["rm", "--force", container]),
-        Engine::Podman => Program::new("podman").args(["rm", "--force", container]),
+        Engine::Podman => Program::new("podman").args(["rm", "--force", "--time", "0", container]),
         _ => return,
     };
     if status > 128 {
         // It says that there is none where the engine has removed it itself.
-        let _ = remove.run();
+        let _ = remove.with_environment().run();
     }
 }
 
@@ -281,7 +281,10 @@ impl Line<'_> {
         match root {
             Root::OfPodman(rootfs) => {
                 argv.push("--rootfs".into());
-                argv.push(rootfs.into());
+                // A layer above it, so that it is not changed (podman-run(1), `--rootfs`).
+                let mut overlay = rootfs.clone().into_os_string();
+                overlay.push(":O");
+                argv.push(overlay);
             }
             Root::Image(image) => argv.push(image.into()),
             Root::Directory(_) => {}
