@@ -11,7 +11,7 @@ use crate::domain::error::{Error, Result};
 use crate::domain::permission::Level;
 use crate::domain::record::Session;
 use crate::plan::{Plan, Step};
-use crate::registry::{Locked, Registry};
+use crate::registry::Registry;
 use crate::session::places::{self, Mark};
 
 /// The sessions that have places here although the registry does not know them (any more), and `gone`, which are about
@@ -76,14 +76,4 @@ pub fn bind(state: &State<'_>, session: &str, id: Uuid, planned: &Planned, plan:
         });
     }
     Ok(())
-}
-
-/// Takes away, now, what sessions have here that are not in the registry: how many. The lock is held: a session that
-/// is being started binds before it is recorded.
-pub fn prune(locked: &Locked) -> Result<usize> {
-    let stale = stale(&locked.registry, &[])?;
-    for (name, id) in &stale {
-        places::release(name, *id)?;
-    }
-    Ok(stale.len())
 }

@@ -306,6 +306,9 @@ pub fn leave(state: &State<'_>, session: &str, kernel: &str) -> Result<Plan> {
     let mut plan = Plan::new(Outcome::Changed, format!("kernel {kernel} left session {session}"));
     plan.item = Some(document::session(state.registry, session, &record, &witness)?);
     plan.changes.push(Change::put(session, &record)?);
+    if record.kernels.iter().all(|k| k.node != process::hostname()) {
+        places::tidy(state.registry, &[session], &mut plan)?;
+    }
     plan.warnings.extend(warning);
     Ok(plan)
 }

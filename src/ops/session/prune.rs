@@ -10,7 +10,7 @@ use crate::domain::record::{Kernel, Session, VFolder};
 use crate::host::process;
 use crate::ops::liveness::Witness;
 use crate::ops::scope::Site;
-use crate::ops::{State, in_use};
+use crate::ops::{State, in_use, places};
 use crate::plan::{Outcome, Plan};
 use crate::registry::{Change, now};
 
@@ -21,7 +21,7 @@ pub fn prune(state: &State<'_>) -> Result<Plan> {
     let witness = Witness::new(state.registry);
     let (mut changes, mut removed, mut lines, mut warnings) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut ended, mut kernels) = (0, 0);
+    let (mut ended, mut kernels) = (Vec::new(), 0);
     for (name, session) in state.registry.all::<Session>()? {
         let mut left = session.clone();
         left.kernels.clear();
@@ -36,23 +36,32 @@ pub fn prune(state: &State<'_>) -> Result<Plan> {
         }
         let gone = session.kernels.len() - left.kernels.len();
         if left.kernels.is_empty() {
-            ended += 1;
             let over = session.lease.as_ref().filter(|lease| lease.until <= now());
             if over.is_some() {
                 warnings.extend(running(state, &name, &session, &witness)?);
             }
             lines.push(format!("end the session {name} of {}: it has no kernel left", session.user));
-            changes.push(Change::remove::<Session>(name));
+            changes.push(Change::remove::<Session>(name.clone()));
+            ended.push(name);
         } else if gone > 0 {
             changes.push(Change::put(name, &left)?);
         }
         kernels += gone;
     }
+    let gone: Vec<&str> = ended.iter().map(String::as_str).collect();
     if changes.is_empty() {
-        return Ok(Plan::unchanged("no session is stale"));
+        let mut plan = Plan::unchanged("no session is stale");
+        places::tidy(state.registry, &gone, &mut plan)?;
+        if !plan.after.is_empty() {
+            plan.outcome = Outcome::Deleted;
+            plan.message = "mounts of sessions that have ended taken away".to_owned();
+        }
+        return Ok(plan);
     }
-    let message = format!("{} removed, {} ended", counted(kernels, "kernel"), counted(ended, "session"));
+    let message =
+        format!("{} removed, {} ended", counted(kernels, "kernel"), counted(ended.len(), "session"));
     let mut plan = Plan::new(Outcome::Deleted, message);
+    places::tidy(state.registry, &gone, &mut plan)?;
     plan.tries = lines;
     plan.changes = changes;
     plan.warnings = warnings;
