@@ -368,3 +368,52 @@ fn an_engine_gets_what_it_can_make_a_root_of() {
     assert_eq!(missing.code, 8, "{missing:?}");
     assert_eq!(lab.json("session list")["count"], 0);
 }
+
+#[test]
+fn a_hundred_sessions_at_once_leave_nothing() {
+    let lab = lab().0;
+    let names: Vec<String> = (0..100).map(|n| named(&format!("many{n}"))).collect();
+    std::thread::scope(|scope| {
+        for names in names.chunks(25) {
+            let lab = &lab;
+            scope.spawn(move || {
+                for name in names {
+                    let mounts = "-m alice/data/sub:/a -m alice/data/sub/deep:/b:ro --engine json";
+                    lab.ok(&format!("--lock-timeout 60s session start {name} --user alice {mounts}"));
+                    assert_eq!(
+                        fs::read(format!("/run/vfadm/mounts/{name}/1/mark")).unwrap(),
+                        b"the subpath\n"
+                    );
+                    lab.ok(&format!("--lock-timeout 60s session stop {name}"));
+                }
+            });
+        }
+    });
+    names.iter().for_each(|name| nothing_left(name));
+    assert_eq!(lab.json("session list")["count"], 0);
+    lab.ok("vfolder delete alice/data");
+}
+
+#[test]
+fn a_vfadm_that_is_killed_takes_bwrap_and_nspawn_along() {
+    let (lab, rootfs) = lab();
+    for engine in ["bwrap", "nspawn"] {
+        let name = named(&format!("killed-{engine}"));
+        let mut command =
+            command(&lab, engine, &name, &rootfs, "while :; do touch /w/beat; sleep 0.05; done");
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let beat = lab.path("alice/data").join("beat");
+        wait_until("the command runs", || beat.exists());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        wait_until(&format!("the command of {engine} has ended"), || {
+            let _ = fs::remove_file(&beat);
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            !beat.exists()
+        });
+        wait_until("the session is dead", || lab.json(&format!("session show {name}"))["state"] == "dead");
+        lab.ok(&format!("session stop {name}"));
+        nothing_left(&name);
+    }
+    lab.ok("vfolder delete alice/data");
+}
