@@ -17,7 +17,7 @@ const ENVIRONMENT: [(&str, &str); 2] = [
     ("NO_COLOR", "Any value: no colours, unless --color always."),
 ];
 
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     ("ROOT/registry.yaml", "The state: one record a line."),
     ("ROOT/.vfadm/backups/", "Earlier generations of it."),
     (
@@ -26,6 +26,10 @@ const FILES: [(&str, &str); 5] = [
          files: old ones may be removed or compressed, and are not read then.",
     ),
     ("ROOT/.vfadm/nodes/HOST.yaml", "What a node saw of the volumes when it last checked in."),
+    (
+        "/run/vfadm/mounts/SESSION/N",
+        "The inside of a folder, by the handle that was checked, for a container engine: mount N of the session, from 0.",
+    ),
     ("VOLUME/.vfadm-volume.yaml", "Marks a volume, so that a wrong or missing mount is noticed."),
 ];
 
