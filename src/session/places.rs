@@ -91,10 +91,15 @@ pub fn bind(session: &str, mark: &Mark, number: usize, handle: OwnedFd, read_onl
 /// keeps its own mounts.
 pub fn release(session: &str, id: Uuid) -> Result<()> {
     let Some(places) = open()? else { return Ok(()) };
-    if read_mark(&places, session)?.is_none_or(|mark| mark.session != id) {
+    let dir = match places.open_dir(session) {
+        Ok(dir) => dir,
+        Err(e) if e.errno() == Some(nix::libc::ENOENT) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    // Without a mark nothing has been bound: a run was cut off before or after.
+    if read_mark_in(&dir)?.is_some_and(|mark| mark.session != id) {
         return Ok(());
     }
-    let dir = places.open_dir(session)?;
     // The mark goes last: what is left of a run that was cut off is still known.
     for name in dir.names()?.into_iter().filter(|name| name != MARK) {
         mount::detach(&dir.join(&name))?;

@@ -443,3 +443,50 @@ fn nothing_stays_of_a_session_that_was_killed() {
         },
     );
 }
+
+/// What is bound for an engine goes with the record, or was never there.
+#[test]
+fn places_of_a_session_survive_no_kill_without_its_record() {
+    // Places are the host's: each lab has a name of its own.
+    let name = |lab: &Lab| lab.dir().file_name().unwrap().to_str().unwrap().to_owned();
+    let place = |lab: &Lab| format!("/run/vfadm/mounts/{}", name(lab));
+    let start =
+        |lab: &Lab| format!("session start {} --user alice -m alice/data/sub:/s --engine json", name(lab));
+    let made = || {
+        let lab = Lab::plain();
+        lab.ok("vfolder create alice/data");
+        fs::create_dir(lab.path("alice/data").join("sub")).unwrap();
+        lab
+    };
+    let started = || {
+        let lab = made();
+        lab.ok(&start(&lab));
+        lab
+    };
+    let check = |lab: &Lab, at: &str| {
+        lab.ok("session start other --user alice");
+        no_intents(lab, at);
+        let recorded = lab.run(&format!("session show {}", name(lab))).code == 0;
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        assert_eq!(mounts.contains(&format!("{}/0 ", place(lab))), recorded, "{at}: record and bind");
+        assert_eq!(Path::new(&place(lab)).exists(), recorded, "{at}: record and directory");
+        if recorded {
+            lab.ok(&format!("session stop {}", name(lab)));
+        }
+        assert!(!Path::new(&place(lab)).exists(), "{at}");
+    };
+    let first = std::cell::OnceCell::new();
+    die_in_new_labs(
+        made,
+        |lab| {
+            first.get_or_init(|| place(lab));
+            start(lab)
+        },
+        check,
+    );
+    // The one that was only looked at, to its end, has nobody who stops it.
+    let left = first.get().unwrap();
+    crate::support::system("/bin/umount", &[&format!("{left}/0")]);
+    fs::remove_dir_all(left).unwrap();
+    die_in_new_labs(started, |lab| format!("session stop {}", name(lab)), check);
+}
