@@ -98,6 +98,9 @@ impl Root {
 }
 
 fn cannot_read(error: host::Error) -> Error {
+    if matches!(error, host::Error::Interrupted) {
+        return error.into();
+    }
     let denied = error.errno() == Some(nix::libc::EACCES);
     let error = Error::registry(error.to_string());
     if denied && !host::files::is_root() { error.hint("run vfadm as root") } else { error }
