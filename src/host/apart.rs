@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,6 +25,9 @@ use super::{namespace, privileges};
 const MOST: usize = 64;
 /// Signs of life need not come closer together.
 const BEAT: Duration = Duration::from_millis(200);
+
+/// How long the end of one that was killed is waited for.
+const LAST_WAIT: Duration = Duration::from_millis(20);
 
 const LIFE: u8 = b'.';
 const RESULT: u8 = b'=';
@@ -139,10 +142,15 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// Never waits: one that hangs in the kernel ends when its call does.
+    /// Waits for a moment only: one that hangs in the kernel ends when its call does.
     fn drop(&mut self) {
         let _ = kill(self.pid, Signal::SIGKILL);
-        let _ = waitpid(self.pid, Some(WaitPidFlag::WNOHANG));
+        let end = Instant::now() + LAST_WAIT;
+        while waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive)
+            && Instant::now() < end
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -263,8 +271,10 @@ mod tests {
     #[test]
     fn nothing_of_the_parent_is_open_in_them() {
         let file = tempfile::tempfile().unwrap();
-        let fd = file.as_raw_fd();
-        let open = |_: &()| namespace::open_descriptors().unwrap().contains(&fd);
-        assert_eq!(each(&[()], Duration::from_secs(30), open).unwrap(), [Some(false)]);
+        let link = |fd: RawFd| std::fs::read_link(format!("/proc/self/fd/{fd}")).ok();
+        let own = link(file.as_raw_fd());
+        let is_open = |_: &()| namespace::open_descriptors().unwrap().into_iter().any(|fd| link(fd) == own);
+        assert!(own.is_some() && is_open(&()));
+        assert_eq!(each(&[()], Duration::from_secs(30), is_open).unwrap(), [Some(false)]);
     }
 }
