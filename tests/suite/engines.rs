@@ -270,3 +270,44 @@ fn what_is_printed_is_all_that_is_on_stdout() {
     lab.fails(2, "session plan --user alice --engine docker --rootfs /srv/root").says(&["docker", "rootfs"]);
     lab.fails(2, "session plan --user alice --engine lxc").says(&["'lxc' is not an engine", "bwrap"]);
 }
+
+/// A kernel that joins is told what the others were; its places are the session's, which go with the last kernel here.
+#[test]
+fn a_kernel_that_joins_tells_its_engine_the_same() {
+    let lab = Lab::plain();
+    lab.ok("vfolder create alice/data");
+    fs::create_dir_all(lab.path("alice/data").join("runs/7")).unwrap();
+    let name = format!("join-{}", std::process::id());
+    let mounts = "-m data:/workspace:ro -m alice/data/runs/7:/run7";
+    let first = lab.ok(&format!("session start {name} --user alice {mounts} --kernel main --engine bwrap"));
+    let joined = lab.ok(&format!("session start {name} --kernel sub1 --engine bwrap"));
+    assert_eq!(joined.stdout, first.stdout);
+    assert!(first.stdout.contains(&format!("--bind /run/vfadm/mounts/{name}/1 /run7")), "{first:?}");
+    let place = std::path::PathBuf::from(format!("/run/vfadm/mounts/{name}"));
+    lab.ok(&format!("session start {name} --kernel far@node9"));
+    lab.ok(&format!("session stop {name} --kernel main"));
+    assert!(place.exists(), "sub1 is here");
+    lab.ok(&format!("session stop {name} --kernel sub1"));
+    assert!(!place.exists(), "only another node has kernels");
+    lab.ok(&format!("session stop {name}"));
+}
+
+#[test]
+fn prune_takes_the_places_of_what_it_ends() {
+    let lab = Lab::plain();
+    lab.ok("vfolder create alice/data");
+    fs::create_dir_all(lab.path("alice/data").join("runs/7")).unwrap();
+    let name = format!("prune-{}", std::process::id());
+    lab.ok(&format!(
+        "session start {name} --user alice -m alice/data/runs/7:/run7 --engine bwrap --lease 1s"
+    ));
+    let place = std::path::PathBuf::from(format!("/run/vfadm/mounts/{name}"));
+    assert!(place.join("0").exists());
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    lab.ok("session prune --dry-run");
+    assert!(place.exists());
+    lab.ok("session prune");
+    assert!(!place.exists());
+    assert_eq!(lab.json("session prune")["outcome"], "unchanged");
+    lab.ok("vfolder delete alice/data");
+}
