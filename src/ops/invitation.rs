@@ -184,10 +184,11 @@ fn folder_key(registry: &Registry, id: Uuid) -> Option<String> {
 fn name_of(state: &State<'_>, invitation: &Invitation) -> Result<String> {
     let id = invitation.vfolder;
     let key = folder_key(state.registry, id);
+    let is_pending = invitation.state_at(now()) == InvitationState::Pending;
     let known = match (&key, state.actor.user()) {
         (None, _) => false,
         (_, None) => true,
-        (_, Some(user)) if invitation.invitee == user && invitation.state == InvitationState::Pending => true,
+        (_, Some(user)) if invitation.invitee == user && is_pending => true,
         (Some(key), _) => resolve::folder(state, &key.parse()?).is_ok(),
     };
     Ok(key.filter(|_| known).unwrap_or_else(|| format!("id:{id}")))

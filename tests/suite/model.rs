@@ -23,8 +23,8 @@ use world::{Actor, Answer, Key, Level, Outcome, Owner, Reference, Refusal, World
 
 /// The sequences that every run of the tests repeats, and how long each is: seeds by which each command works and is
 /// refused, in many ways.
-const SEEDS: std::ops::Range<u64> = 14..22;
-const STEPS: usize = 100;
+const SEEDS: std::ops::Range<u64> = 190..198;
+const STEPS: usize = 140;
 /// So many run at once.
 const WORKERS: usize = 2;
 /// After how many steps all lists are read.

@@ -210,7 +210,7 @@ mod tests {
             ("2026-11-24T12:00:02Z", None),
             (
                 "2026-11-24T11:30:00Z",
-                Some("node_not_seen: node a: it was last seen 30 min ago, at 2026-11-24T11:30:00Z"),
+                Some("node_not_seen: node a: it was last seen 30m ago, at 2026-11-24T11:30:00Z"),
             ),
             ("2026-11-24T12:00:30Z", Some("node_clock_off: node a: its clock is 30.0 s ahead")),
         ] {

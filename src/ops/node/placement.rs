@@ -83,7 +83,7 @@ mod tests {
         ] {
             let told = judge(Some(&report(300, &states)), "n2", volumes);
             let expected = refused.map_or(Ok(vec![]), |what| {
-                Err(format!("the node n2 lacks {what}: it last checked in 5 min ago"))
+                Err(format!("the node n2 lacks {what}: it last checked in 5m ago"))
             });
             assert_eq!(told.map_err(|e| e.message), expected, "{volumes:?}");
         }
@@ -97,6 +97,6 @@ mod tests {
             ["the node n2 never checked in: whether the volumes are mounted there is not known"]
         );
         let long_ago = report(7200, &[("v", VolumeState::Ok)]);
-        assert_eq!(judge(Some(&long_ago), "n2", &["v"]).unwrap(), ["the node n2 was last seen 2 h ago"]);
+        assert_eq!(judge(Some(&long_ago), "n2", &["v"]).unwrap(), ["the node n2 was last seen 2h ago"]);
     }
 }

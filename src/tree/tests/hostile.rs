@@ -42,7 +42,7 @@ fn while_exchanging<T>(lab: &Lab, a: &str, b: &str, work: impl FnOnce() -> T) ->
 fn removed_or_said_so(lab: &Lab, removed: &host::Result<Removed>) {
     match removed {
         Ok(_) => assert!(!lab.exists("tree")),
-        Err(e) => assert_eq!(e.errno(), Some(libc::ENOTEMPTY), "{e}"),
+        Err(e) => assert!(lab.exists("tree"), "{e}"),
     }
 }
 

@@ -14,6 +14,7 @@ pub enum Command {
     Restore { folder: Reference },
     Purge { folder: Reference },
     Show { folder: Reference },
+    Transfer { folder: Reference, to: Owner, perm: Option<Level> },
     Share { folder: Reference, users: Vec<Name>, perm: Level },
     Unshare { folder: Reference, users: Vec<Name> },
     Leave { folder: Reference },
@@ -51,6 +52,7 @@ impl Command {
             Command::Restore { folder } => world.restore(actor, *folder),
             Command::Purge { folder } => world.purge(actor, *folder, false),
             Command::Show { folder } => world.find(actor, *folder).map(|_| Outcome::Shown),
+            Command::Transfer { folder, to, perm } => world.transfer(actor, *folder, *to, *perm),
             Command::Share { folder, users, perm } => world.share(actor, *folder, users, *perm),
             Command::Unshare { folder, users } => world.unshare(actor, *folder, users),
             Command::Leave { folder } => world.leave(actor, *folder),
@@ -80,6 +82,7 @@ impl Command {
             | Command::Restore { folder }
             | Command::Purge { folder }
             | Command::Show { folder }
+            | Command::Transfer { folder, .. }
             | Command::Share { folder, .. }
             | Command::Unshare { folder, .. }
             | Command::Leave { folder }
@@ -163,6 +166,10 @@ impl fmt::Display for Command {
             Command::Restore { folder } => write!(f, "vfolder restore {folder}"),
             Command::Purge { folder } => write!(f, "vfolder purge {folder} --yes"),
             Command::Show { folder } => write!(f, "vfolder show {folder}"),
+            Command::Transfer { folder, to, perm } => {
+                write!(f, "vfolder transfer {folder} {to}")?;
+                perm.map_or(Ok(()), |level| write!(f, " --perm {level}"))
+            }
             Command::Share { folder, users, perm } => {
                 write!(f, "vfolder share {folder} --with {} --perm {perm}", users.join(" "))
             }

@@ -26,13 +26,7 @@ impl World {
             require(asked.if_not_exists && equal && !there.trashed, Refusal::Conflict)?;
             return Ok(Outcome::Unchanged);
         }
-        // Counted in every status; 0 = none may be made.
-        let owned = self.folders.keys().filter(|key| key.0 == owner).count();
-        let most = match owner {
-            Owner::User(user) => self.users[user],
-            Owner::Project(project) => self.projects[project].most,
-        };
-        require(most.is_none_or(|most| owned < most), Refusal::Conflict)?;
+        self.require_room_for_one(owner)?;
         let volume = asked.volume.unwrap_or(DEFAULT_VOLUME);
         require(self.volumes.contains_key(volume), Refusal::NotFound)?;
         require(self.allows(volume, "create", owner), Refusal::NotPermitted)?;
@@ -41,6 +35,16 @@ impl World {
         self.folders.insert((owner, name), folder);
         self.folders_made += 1;
         Ok(Outcome::Created)
+    }
+
+    /// Counted in every status; 0 = none may be made.
+    fn require_room_for_one(&self, owner: Owner) -> Result<(), Refusal> {
+        let owned = self.folders.keys().filter(|key| key.0 == owner).count();
+        let most = match owner {
+            Owner::User(user) => self.users[user],
+            Owner::Project(project) => self.projects[project].most,
+        };
+        require(most.is_none_or(|most| owned < most), Refusal::Conflict)
     }
 
     /// Of a folder that is to be made, a bare name means the user's own.
@@ -114,6 +118,44 @@ impl World {
         require(self.folders[&key].trashed || from_ready, Refusal::Conflict)?;
         self.forget_folder(key);
         Ok(Outcome::Deleted)
+    }
+
+    /// `vfolder transfer`, within the volume: refused where the new owner's name or count would not hold. What the new
+    /// owner has anyway, or cannot give or get, ends.
+    pub fn transfer(&mut self, actor: Actor, reference: Reference, to: Owner, perm: Option<Level>) -> Answer {
+        let key = self.managed(actor, reference, "modify")?;
+        level_for_members(to, perm)?;
+        require(self.is_known(to), Refusal::NotFound)?;
+        if to == key.0 {
+            return Ok(Outcome::Unchanged);
+        }
+        require(!self.folders[&key].trashed, Refusal::Conflict)?;
+        // A user hands nothing over to a project of strangers.
+        let stranger = |user| matches!(to, Owner::Project(_)) && self.role(to, user).is_none();
+        require(!actor.is_some_and(stranger), Refusal::NotPermitted)?;
+        may_own(to, key.1)?;
+        require(self.allows(self.folders[&key].volume, "create", to), Refusal::NotPermitted)?;
+        require(!self.folders.contains_key(&(to, key.1)), Refusal::Conflict)?;
+        self.require_room_for_one(to)?;
+        let mut folder = self.folders.remove(&key).expect("it was found");
+        folder.members = match to {
+            Owner::User(_) => None,
+            Owner::Project(_) => perm.or(folder.members).or(Some(Level::Rw)),
+        };
+        folder.grants.retain(|user, level| match to {
+            Owner::User(name) => *user != name && *level > Level::None,
+            Owner::Project(_) => *level > Level::None || self.role(to, user).is_some(),
+        });
+        let number = folder.number;
+        self.folders.insert((to, key.1), folder);
+        let ends = |i: &Invitation| {
+            i.folder == number
+                && i.state == "pending"
+                && (self.manages(Some(i.invitee), to) || !self.manages(i.inviter, to))
+        };
+        let over: Vec<usize> = self.invitations.iter().filter(|(_, i)| ends(i)).map(|(n, _)| *n).collect();
+        over.into_iter().for_each(|n| self.invitations.get_mut(&n).expect("it is there").state = "canceled");
+        Ok(Outcome::Changed)
     }
 
     /// With a folder go its grants and its invitations.

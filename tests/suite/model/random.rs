@@ -58,6 +58,11 @@ const COMMANDS: &[(usize, Maker)] = &[
     }),
     (3, |world, n| Command::Reject(invitation(world, n))),
     (3, |world, n| Command::Cancel(invitation(world, n))),
+    (6, |world, n| Command::Transfer {
+        folder: reference(world, n),
+        to: owner(world, n),
+        perm: n.percent(20).then(|| n.pick(&LEVELS)),
+    }),
     (3, |world, n| Command::Explain { action: n.pick(&ACTIONS), folder: reference(world, n) }),
     (3, |_, n| {
         let all = USERS.map(Owner::User).into_iter().chain([Owner::Project("ml"), Owner::Project("chem")]);
