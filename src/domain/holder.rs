@@ -22,6 +22,10 @@ pub enum Holder {
         start_time: u64,
         /// `/proc/sys/kernel/random/boot_id`.
         boot_id: String,
+        /// The PID namespace in which the pid means it (the inode of `/proc/self/ns/pid`): from another one nothing can
+        /// be said of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        namespace: Option<u64>,
     },
     /// A container: gone when its engine says that there is none, or that it has ended.
     Container {

@@ -117,6 +117,9 @@ pub struct Node {
     /// Its boot (`/proc/sys/kernel/random/boot_id`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
+    /// When that began, by its own clock, rounded up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booted_at: Option<Timestamp>,
     /// How far its clock is ahead of the one that stamps files of the root, seconds. Where the filesystem takes the
     /// time from its clients (CephFS, any local one), it says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -460,6 +460,9 @@ pub struct Session {
     /// True when `session run` runs it: then `session stop` ends its processes too.
     #[serde(default, skip_serializing_if = "is_false")]
     pub run: bool,
+    /// The container that an engine runs for `session run`: it may live longer than the process that holds the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Holder>,
     /// How long it lives, where that is limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,

@@ -69,6 +69,22 @@ impl Tool {
     }
 }
 
+/// Removes a container of this host with all that runs in it; true where there was one. Its engine says so by its exit
+/// status.
+pub fn remove_container(container: &Holder) -> crate::host::Result<bool> {
+    let Holder::Container { engine: Some(engine), name } = container else { return Ok(false) };
+    if !Tool::Engine(*engine).is_installed() {
+        return Ok(false);
+    }
+    let program = Program::new(engine.name()).deadline(DEADLINE).with_environment();
+    let program = match engine {
+        Engine::Runc => program.args(["delete", "--force", name]),
+        Engine::Podman => program.args(["rm", "--force", "--time", "0", name]),
+        Engine::Docker | Engine::Nerdctl => program.args(["rm", "--force", name]),
+    };
+    Ok(program.run()?.status == 0)
+}
+
 /// Who knows something of a holder, and by what name.
 fn witnesses(holder: &Holder) -> Vec<(Tool, String)> {
     match holder {

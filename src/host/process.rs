@@ -22,6 +22,19 @@ pub fn boot_id() -> &'static str {
     })
 }
 
+/// When this host was booted, in unix seconds: `btime` of `/proc/stat`, which the kernel rounds down.
+pub fn booted_at() -> Option<i64> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let begun: i64 = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())?;
+    Some(begun + 1)
+}
+
+/// The PID namespace of this process, by its inode number; `None` without `/proc`.
+pub fn pid_namespace() -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self/ns/pid").ok().map(|meta| meta.ino())
+}
+
 /// This process's id.
 pub fn own_pid() -> u32 {
     std::process::id()

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use super::run::{self, Run};
 use super::session::{self, Planned};
-use super::{Context, Done, State, engine, lock, places};
+use super::{Context, Done, State, engine, lock, places, read};
 use crate::domain::engine::Engine;
 use crate::domain::error::{Error, Result};
+use crate::domain::holder;
+use crate::domain::name::printable;
 use crate::domain::record::{Holder, Session};
 use crate::host::namespace::Init;
-use crate::host::program::Program;
 use crate::host::supervise::{self, Command};
-use crate::host::{files, foreground, privileges};
+use crate::host::{files, foreground, holders, privileges};
 use crate::plan::{self, Outcome, Plan};
 use crate::registry::Change;
 use crate::session::engine::{Process, Spec, Told, config, tell};
@@ -59,6 +60,9 @@ fn root(request: &Run, by: &By) -> Result<Root> {
             Error::usage(format!("--userns is not for {engine}")).hint("leave out --userns, or --engine")
         );
     }
+    if let Some(image) = by.image.as_ref().filter(|image| image.starts_with('-') || image.is_empty()) {
+        return Err(Error::usage(format!("'{}' is not an image", printable(image))).hint("write NAME:TAG"));
+    }
     match (engine, &request.rootfs, &by.image) {
         (Engine::Docker | Engine::Podman, None, Some(image)) => Ok(Root::Image(image.clone())),
         (Engine::Podman, Some(rootfs), None) => Ok(Root::OfPodman(rootfs.clone())),
@@ -73,9 +77,21 @@ fn root(request: &Run, by: &By) -> Result<Root> {
     }
 }
 
+/// Which image a session has is the administrator's choice (exit 5).
+fn require_image(state: &State<'_>, by: &By) -> Result<()> {
+    match (state.actor.user(), &by.image) {
+        (Some(user), Some(_)) => {
+            Err(Error::not_permitted(format!("{user} may not choose the image of a session"))
+                .hint("leave --image out, or --as"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The plan of a session that is not run.
 pub fn preview(ctx: &Context, request: &Run, by: &By) -> Result<Done> {
     root(request, by)?;
+    require_image(&read(ctx)?.state(ctx), by)?;
     run::preview(ctx, request)
 }
 
@@ -91,14 +107,18 @@ pub fn run(ctx: &Context, request: Run, by: &By) -> Result<(u8, Vec<String>)> {
     let name = run::name(&request);
     let (mut locked, mut warnings) = lock(ctx)?;
     let state = State { root: &locked.root, registry: &locked.registry, actor: &ctx.actor };
+    run::require_rootfs(&state, request.rootfs.as_deref())?;
+    require_image(&state, by)?;
     // Names and mounts are judged before anything is started.
     session::start(&state, &name, &request.session, Holder::Manual)?;
     let planned = session::plan(&state, &request.session)?;
-    let record = session::record(&request.session, &planned, Holder::Manual);
+    let mut record = session::record(&request.session, &planned, Holder::Manual);
     let mut spec = engine::spec(&state, Some(&name), &request.session, &planned, None)?;
     let mut plan = Plan::new(Outcome::Created, "");
     places::make_room(state.registry, &name, &mut plan)?;
     let container = format!("vfadm-{}", record.id.simple());
+    let left = container_of(by.engine, &container);
+    record.container.clone_from(&left);
     let line = Line { program: &program, container: &container, command: &request.command, name: &name };
 
     let (argv, stage) = match root {
@@ -119,7 +139,12 @@ pub fn run(ctx: &Context, request: Run, by: &By) -> Result<(u8, Vec<String>)> {
     if keeps_orphans {
         foreground::adopt_orphans()?;
     }
-    let command = Command::new(argv, foreground::environment(), false)?;
+    // The tenant can read what bwrap was given: its first process has the tenant's rights.
+    let environment = match by.engine {
+        Engine::Bwrap => Vec::new(),
+        _ => foreground::environment(),
+    };
+    let command = Command::new(argv, environment, false)?;
     let user = (by.engine == Engine::Bwrap).then_some((spec.uid, spec.gid));
     let mut init = Init::fork_beside(move |maker| {
         maker.close_others(&handles(stage.as_ref()))?;
@@ -143,7 +168,12 @@ pub fn run(ctx: &Context, request: Run, by: &By) -> Result<(u8, Vec<String>)> {
     if keeps_orphans && status.is_ok() {
         foreground::end_orphans();
     }
-    remove_container(by.engine, &container, status.as_ref().map_or(u8::MAX, |status| *status));
+    // An engine that was killed may leave its container running; where it has gone already, that is fine.
+    if let Some(container) = &left
+        && status.as_ref().map_or(true, |status| *status > 128)
+    {
+        let _ = holders::remove_container(container);
+    }
     if let Err(error) = run::forget(ctx, &name, id) {
         warnings.push(format!("the record of session {name} could not be removed: {error}"));
     }
@@ -163,18 +193,15 @@ fn depth(engine: Engine) -> usize {
     }
 }
 
-/// An engine that was killed may leave its container running.
-fn remove_container(engine: Engine, container: &str, status: u8) {
-    let remove = match engine {
-        Engine::Runc => Program::new("runc").args(["delete", "--force", container]),
-        Engine::Docker => Program::new("docker").args(["rm", "--force", container]),
-        Engine::Podman => Program::new("podman").args(["rm", "--force", "--time", "0", container]),
-        _ => return,
+/// The container that an engine makes, which may live longer than the engine.
+fn container_of(engine: Engine, name: &str) -> Option<Holder> {
+    let engine = match engine {
+        Engine::Runc => holder::Engine::Runc,
+        Engine::Docker => holder::Engine::Docker,
+        Engine::Podman => holder::Engine::Podman,
+        _ => return None,
     };
-    if status > 128 {
-        // It says that there is none where the engine has removed it itself.
-        let _ = remove.with_environment().run();
-    }
+    Some(Holder::Container { engine: Some(engine), name: name.to_owned() })
 }
 
 fn staged(

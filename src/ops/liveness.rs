@@ -63,13 +63,31 @@ impl<'a> Witness<'a> {
             return self.elsewhere(kernel, kernel.started_at.unwrap_or(session.started_at));
         }
         match &kernel.holder {
-            Holder::Process { pid, start_time, boot_id } => self.process(*pid, *start_time, boot_id),
+            Holder::Process { namespace: Some(namespace), .. }
+                if process::pid_namespace() != Some(*namespace) =>
+            {
+                Life::Unknown("it is in another PID namespace".to_owned())
+            }
+            Holder::Process { pid, start_time, boot_id, .. } => {
+                match (self.process(*pid, *start_time, boot_id), &session.container) {
+                    (Life::Gone(_), Some(container)) if boot_id == process::boot_id() => {
+                        self.named(container)
+                    }
+                    (life, _) => life,
+                }
+            }
             Holder::Manual => match &kernel.boot_id {
                 Some(boot) if !process::boot_id().is_empty() && boot != process::boot_id() => self.rebooted(),
                 _ => Life::Unknown("nothing that can be seen holds it".to_owned()),
             },
-            holder if self.ask => holders::ask(holder, || self.together()),
-            holder => holders::recall(holder),
+            holder => self.named(holder),
+        }
+    }
+
+    fn named(&self, holder: &Holder) -> Life {
+        match self.ask {
+            true => holders::ask(holder, || self.together()),
+            false => holders::recall(holder),
         }
     }
 
@@ -99,12 +117,11 @@ impl<'a> Witness<'a> {
             _ => kernel.boot_id.as_ref(),
         };
         let unknown = || Life::Unknown(format!("it is on {}", kernel.node));
-        let Some(recorded) = recorded else { return unknown() };
-        let Some(Node { boot_id: Some(boot_id), seen_at: Some(seen_at), .. }) = self.said_by(&kernel.node)
-        else {
-            return unknown();
-        };
-        match boot_id != *recorded && seen_at > begun {
+        let Some(node) = self.said_by(&kernel.node) else { return unknown() };
+        let another = recorded.is_some_and(|boot| node.boot_id.as_ref().is_some_and(|said| said != boot));
+        let later = |time: Option<Timestamp>| time.is_some_and(|time| time > begun);
+        // Whoever placed it there from another host did not know under which boot.
+        match (another && later(node.seen_at)) || later(node.booted_at) {
             true => Life::Gone(format!("{} was booted again", kernel.node)),
             false => unknown(),
         }

@@ -75,7 +75,15 @@ pub fn compare(state: &State<'_>, only: Option<&str>, stale: Duration) -> Result
     let reports = file::reports(state.root)?;
     let wanted: Vec<Wanted> =
         volumes.into_iter().map(|(name, volume)| Wanted { name, path: volume.path }).collect();
-    let findings = deviations(&wanted, &reports, crate::registry::now(), stale);
+    let mut findings = deviations(&wanted, &reports, crate::registry::now(), stale);
+    for name in file::unreadable(state.root)? {
+        findings.push(
+            Finding::warning("node_unreadable", format!("node {name}"), "what it said cannot be read")
+                .repair(format!(
+                    "run there: vfadm node check-in; if it left for good: vfadm node remove {name}"
+                )),
+        );
+    }
     let sights = |name: &str| reports.iter().map(|report| report.node.sight(name).cloned()).collect();
     let rows = wanted.iter().map(|volume| (volume.name.clone(), sights(&volume.name))).collect();
     Ok(Matrix { nodes: reports.into_iter().map(|report| report.name).collect(), rows, findings })
@@ -112,7 +120,11 @@ pub fn require(state: &State<'_>, name: &str) -> Result<Node> {
         _ => format!("there are: {}", names.join(", ")),
     };
     let missing = Error::not_found(format!("there is no node '{name}'")).hint(hint);
-    known.into_iter().find(|report| report.name == name).map(|report| report.node).ok_or(missing)
+    match known.into_iter().find(|report| report.name == name) {
+        Some(report) => Ok(report.node),
+        None if file::unreadable(state.root)?.iter().any(|other| other == name) => Ok(Node::default()),
+        None => Err(missing),
+    }
 }
 
 /// How long ago a node was seen, for messages.

@@ -1,7 +1,7 @@
 //! `session run`: the session is recorded before its command starts, and forgotten when it ends.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::session::{self, Request};
 use super::{Context, Done, State, lock, read};
@@ -27,6 +27,30 @@ pub struct Run {
     pub command: Vec<OsString>,
 }
 
+/// Refuses a root directory that is, holds, or lies in a volume or the root of the registry: a session would see what is
+/// others' (exit 2). Which root a session has is the administrator's choice (exit 5).
+pub(super) fn require_rootfs(state: &State<'_>, rootfs: Option<&Path>) -> Result<()> {
+    let Some(rootfs) = rootfs else { return Ok(()) };
+    if let Some(user) = state.actor.user() {
+        return Err(Error::not_permitted(format!("{user} may not choose the root directory of a session"))
+            .hint("leave --rootfs out, or --as"));
+    }
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let wanted = real(rootfs);
+    for path in hidden(state.registry, state.root)? {
+        let path = real(&path);
+        if wanted.starts_with(&path) || (path.starts_with(&wanted) && wanted != Path::new("/")) {
+            return Err(Error::usage(format!(
+                "the root directory {} and {} lie one inside the other: the session would see what is others'",
+                rootfs.display(),
+                path.display()
+            ))
+            .hint("give a directory of its own"));
+        }
+    }
+    Ok(())
+}
+
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(super) fn name(request: &Run) -> String {
@@ -37,6 +61,7 @@ pub(super) fn name(request: &Run) -> String {
 pub fn preview(ctx: &Context, request: &Run) -> Result<Done> {
     let reading = read(ctx)?;
     let state = reading.state(ctx);
+    require_rootfs(&state, request.rootfs.as_deref())?;
     let mut plan = session::start(&state, &name(request), &request.session, Holder::Manual)?;
     plan.tries.push(format!("run {} in a session of its own", request.command[0].to_string_lossy()));
     Ok(Done { plan, planned: true, warnings: reading.warnings })
@@ -63,6 +88,7 @@ pub fn run(ctx: &Context, request: Run) -> Result<(u8, Vec<String>)> {
     let name = name(&request);
     let (mut locked, mut warnings) = lock(ctx)?;
     let state = State { root: &locked.root, registry: &locked.registry, actor: &ctx.actor };
+    require_rootfs(&state, request.rootfs.as_deref())?;
     // Names and mounts are judged before anything is started.
     session::start(&state, &name, &request.session, Holder::Manual)?;
     let planned = session::plan(&state, &request.session)?;

@@ -22,7 +22,7 @@ use crate::domain::permission::{self, Action};
 use crate::domain::record::{Holder, Kernel, Project, Session, SessionMount, Status, User, Volume};
 use crate::domain::reference::{FolderRef, MountRequest};
 use crate::host::dir::open_path_beneath;
-use crate::host::process;
+use crate::host::{holders, process};
 use crate::plan::{Outcome, Plan, VolumeAt};
 use crate::registry::{Change, now};
 use crate::session::plan::{Candidate, MountPlan, Wanted, plan as plan_mounts};
@@ -190,7 +190,8 @@ pub fn plan_items(state: &State<'_>, planned: &Planned) -> Result<Vec<Value>> {
 pub fn holder_of(pid: u32) -> Result<Holder> {
     let start_time = process::start_time(pid)
         .ok_or_else(|| Error::not_found(format!("there is no process {pid} on this host")))?;
-    Ok(Holder::Process { pid, start_time, boot_id: process::boot_id().to_owned() })
+    let boot_id = process::boot_id().to_owned();
+    Ok(Holder::Process { pid, start_time, boot_id, namespace: process::pid_namespace() })
 }
 
 /// A name for a session that was given none.
@@ -248,6 +249,7 @@ pub fn record(request: &Request, planned: &Planned, holder: Holder) -> Session {
             .collect(),
         started_at: now(),
         run: false,
+        container: None,
         lease: None,
         extra: Default::default(),
     }
@@ -268,6 +270,12 @@ pub fn end_processes(state: &State<'_>, session: &str) -> Result<bool> {
             process::end(*pid, *start_time, PATIENCE)?;
             ended = true;
         }
+    }
+    // The container of an engine goes on when vfadm was killed.
+    if let Some(container) = &record.container
+        && record.kernels.iter().any(|k| k.node == process::hostname())
+    {
+        ended |= holders::remove_container(container)?;
     }
     Ok(ended)
 }

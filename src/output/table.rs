@@ -160,7 +160,7 @@ fn shown(value: &Value, kind: Kind) -> String {
         (Kind::Ok, Value::Array(list)) => {
             format!("{}/{}", list.iter().filter(|item| item["state"] == "ok").count(), list.len())
         }
-        (Kind::Id, Value::String(id)) => id.chars().take(8).collect(),
+        (Kind::Id, Value::String(id)) => printable(&id.chars().take(8).collect::<String>()),
         (Kind::Age, Value::String(time)) => {
             // A clock that is behind another host's makes nothing older than it is.
             distance(time, &|time| Timestamp::now().max(time).duration_since(time))

@@ -162,7 +162,7 @@ impl QuotaDriver for Zfs {
                 )));
             }
             if tool::get(&dataset, &["type"])?.is_some() {
-                tool::change("mount", &[&dataset])?;
+                tool::change_patiently("mount", &[&dataset])?;
             } else if tool::require(&parent, "mountpoint")? == scope.volume.to_string_lossy() {
                 tool::change("create", &[&dataset])?;
             } else {

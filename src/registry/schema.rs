@@ -110,6 +110,7 @@ pub fn schema() -> Value {
                         "engine": {"enum": ["docker", "podman", "nerdctl", "runc"]},
                         "name": {"type": "string"},
                         "job": {"type": "integer"},
+                        "namespace": {"type": "integer", "description": "inode of the PID namespace"},
                     })),
                     "started_at": time,
                     "boot_id": {"type": "string"},
@@ -126,6 +127,12 @@ pub fn schema() -> Value {
                     "auto": {"type": "boolean"},
                 }))},
                 "started_at": time,
+                "run": {"type": "boolean"},
+                "container": record(&["kind"], json!({
+                    "kind": {"enum": ["container"]},
+                    "engine": {"enum": ["docker", "podman", "runc"]},
+                    "name": {"type": "string"},
+                })),
             }))),
             "end": record(&["generation", "records", "sum"], json!({
                 "generation": {"type": "integer"},

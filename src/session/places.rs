@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::host::dir::{Dir, create_file};
+use crate::host::dir::{Dir, c_name, create_file};
+use crate::host::entries;
 use crate::host::files::{self, Ownership};
 use crate::host::mount::{self, Api, Source, Spot};
 use crate::host::{Error, Result};
@@ -74,7 +75,11 @@ pub fn bind(session: &str, mark: &Mark, number: usize, handle: OwnedFd, read_onl
         files::replace(&dir, MARK, &text, Ownership { mode: 0o600, ids: (0, 0) })?;
     }
     let name = number.to_string();
-    mount::detach(&dir.join(&name))?;
+    // A kernel that joins gets what the others have.
+    let bound = entries::status(&dir, &c_name(name.as_ref())?).is_ok_and(|status| status.mount_root);
+    if bound {
+        return Ok(());
+    }
     let source = Source::take(handle, Api::of_kernel())?;
     if source.is_dir()? {
         dir.ensure_dir(&name, 0o700)?;

@@ -417,3 +417,61 @@ fn a_vfadm_that_is_killed_takes_bwrap_and_nspawn_along() {
     }
     lab.ok("vfolder delete alice/data");
 }
+
+/// Which root and which image a session has is the administrator's choice, and never what others have.
+#[test]
+fn a_root_that_holds_what_is_others_is_refused() {
+    let (lab, root) = lab();
+    let secret = lab.path("bob/secret");
+    let parent = lab.dir();
+    for engine in ["", "--engine bwrap", "--engine runc", "--engine nspawn"] {
+        for rootfs in [&secret, &lab.volume, &lab.root, parent] {
+            let line = format!("session run --user alice {engine} --rootfs {} -- sh", rootfs.display());
+            lab.fails(2, &line).says(&["lie one inside the other: the session would see what is others'"]);
+            lab.fails(2, &line.replace(" -- ", " --dry-run -- "));
+        }
+        lab.fails(
+            5,
+            &format!("session run --user alice {engine} --rootfs {} --as alice -- sh", root.display()),
+        );
+    }
+    for image in ["--privileged", "-v/:/host", ""] {
+        let image = format!("--image={image}");
+        lab.run_args(&["session", "run", "--user", "alice", "--engine", "podman", &image, "--", "ls"])
+            .exits(2)
+            .says(&["is not an image"]);
+    }
+    lab.fails(5, "session run --user alice --engine podman --image busybox --as alice -- ls");
+}
+
+#[test]
+fn nothing_of_the_callers_environment_reaches_the_tenant() {
+    let (lab, root) = lab();
+    for engine in PRINTED {
+        let script = "cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c SECRET";
+        let mut command = command(&lab, engine, &named(&format!("env-{engine}")), &root, script);
+        let out = command.env("SECRET", "s3cr3t").output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), "0", "{engine}: {out:?}");
+    }
+}
+
+/// runc goes on when vfadm is killed: the session counts, and `session stop` ends it.
+#[test]
+fn a_container_that_outlives_vfadm_keeps_its_session_until_it_is_stopped() {
+    let (lab, root) = lab();
+    let name = named("outlive");
+    let script = "echo here; while :; do sleep 0.1; done";
+    let mut child = command(&lab, "runc", &name, &root, script).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), "here");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let alive = || lab.json(&format!("session show {name}"))["state"].clone();
+    assert_eq!(lab.json("session prune --dry-run")["outcome"], "unchanged");
+    assert_eq!(alive(), "running");
+    lab.ok(&format!("session stop {name}"));
+    lab.fails(3, &format!("session show {name}"));
+    assert!(!system("/usr/sbin/runc", &["list", "-q"]).contains("vfadm-"), "its container has gone");
+    nothing_left(&name);
+}

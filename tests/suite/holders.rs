@@ -312,3 +312,20 @@ fn sessions_recorded_by_another_version_are_read() {
     lab.ok("session start s --kernel sub1");
     assert_eq!(records(&lab, "sessions")["s"]["kernels"][0]["later"], json!([1]));
 }
+
+/// A container with the host's name and boot id sees other pids: it can say nothing of them.
+#[test]
+fn of_a_pid_of_another_namespace_nothing_is_said() {
+    let lab = Lab::plain();
+    let sleep = Sleep::new();
+    lab.ok(&format!("session start train --user alice --holder {}", sleep.holder()));
+    let mut inside = Command::new("/usr/bin/unshare");
+    inside.args(["--fork", "--pid", "--mount-proc"]).arg(crate::support::vfadm());
+    inside.args(["-o", "json", "session", "prune", "--dry-run"]).env("VFADM_ROOT", &lab.root);
+    let out = inside.output().unwrap();
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|_| panic!("{out:?}"));
+    assert_eq!(said["outcome"], "unchanged", "{said}");
+    drop(sleep);
+    lab.ok("session prune");
+    assert_eq!(lab.json("session list")["count"], 0);
+}

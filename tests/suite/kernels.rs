@@ -225,3 +225,17 @@ fn a_kernel_is_not_placed_on_a_node_that_lacks_a_volume_of_the_session() {
     said_by_node2(&lab, "ok");
     lab.ok("session start train --kernel sub1@node2");
 }
+
+/// Whoever placed a kernel on another host did not know its boot: that the host began to run later is enough.
+#[test]
+fn a_kernel_that_was_placed_elsewhere_ends_with_a_boot_after_its_start() {
+    let lab = Lab::plain();
+    lab.ok("session start train --user alice --kernel main@node2");
+    let nodes = lab.root.join(".vfadm/nodes");
+    std::fs::create_dir_all(&nodes).unwrap();
+    for (booted_at, outcome) in [("2026-01-01T00:00:00Z", "unchanged"), ("2099-01-01T00:00:00Z", "deleted")] {
+        let text = format!("seen_at: 2099-01-01T00:01:00Z\nboot_id: other\nbooted_at: {booted_at}\n");
+        std::fs::write(nodes.join("node2.yaml"), text).unwrap();
+        assert_eq!(lab.json("session prune")["outcome"], outcome, "{booted_at}");
+    }
+}

@@ -301,7 +301,7 @@ fn old_check_ins_and_clocks_that_are_off_are_told() {
         (
             "d['seen_at'] = (now - datetime.timedelta(hours=3, minutes=1)).isoformat()",
             "node_not_seen",
-            "last seen 3 h ago",
+            "last seen 3h ago",
         ),
         ("d['seen_at'] = (now + datetime.timedelta(seconds=90)).isoformat()", "node_clock_off", "s ahead"),
         ("d['clock_offset_seconds'] = -7.25", "node_clock_off", "its clock is 7.2 s behind"),
@@ -449,4 +449,35 @@ fn a_ceph_client_that_stopped_is_told_by_its_node_and_the_other_node_is_well() {
 
     on_ceph_node_2(&up, &lab.root, "node check-in").exits(0);
     lab.ok("volume check --nodes");
+}
+
+/// A file that nobody can read spoils nothing for the other nodes, is found, and can be removed.
+#[test]
+fn a_file_that_cannot_be_read_is_one_nodes_affair() {
+    let lab = Lab::plain();
+    lab.ok("node check-in");
+    let nodes = lab.root.join(".vfadm/nodes");
+    let deep = format!("x: {}{}", "[".repeat(100_000), "]".repeat(100_000));
+    fs::write(nodes.join("deep.yaml"), deep).unwrap();
+    fs::write(nodes.join("rubbish.yaml"), "- 1\n").unwrap();
+    fs::write(nodes.join("large.yaml"), vec![b'#'; 2 << 20]).unwrap();
+    fs::create_dir(nodes.join("dir.yaml")).unwrap();
+    let begun = Instant::now();
+    assert_eq!(lab.json("node list")["count"], 1);
+    let found = lab.run("-o json volume check --nodes").exits(10).json();
+    let subjects: Vec<&str> =
+        found["items"].as_array().unwrap().iter().map(|f| f["subject"].as_str().unwrap()).collect();
+    assert_eq!(subjects, ["node deep", "node dir", "node large", "node rubbish"], "{found}");
+    assert!(begun.elapsed() < IN_TIME, "{:?}", begun.elapsed());
+    for name in ["deep", "rubbish", "large"] {
+        lab.ok(&format!("node remove {name} --yes"));
+    }
+    fs::remove_dir(nodes.join("dir.yaml")).unwrap();
+    lab.ok("volume check --nodes");
+    let own =
+        fs::read_dir(&nodes).unwrap().map(|e| e.unwrap().path()).find(|p| p.extension().is_some()).unwrap();
+    let text = fs::read_to_string(&own).unwrap();
+    let text: String = text.lines().filter(|l| !l.starts_with("boot_id")).map(|l| format!("{l}\n")).collect();
+    fs::write(&own, text + "boot_id: \"\\e[2Jx\\r\"\n").unwrap();
+    assert!(!lab.ok("node list").stdout.contains('\u{1b}'));
 }

@@ -1,5 +1,7 @@
 //! What this host sees of the volumes, noted for the other nodes.
 
+use jiff::Timestamp;
+
 use super::{document, file};
 use crate::domain::error::{Code, Result};
 use crate::domain::node::{Node, Sight, VolumeState};
@@ -22,6 +24,7 @@ pub fn check_in(ctx: &Context, state: &State<'_>) -> Result<Done> {
     let said = Node {
         seen_at: Some(crate::registry::now()),
         boot_id: Some(process::boot_id().to_owned()).filter(|id| !id.is_empty()),
+        booted_at: process::booted_at().and_then(|seconds| Timestamp::from_second(seconds).ok()),
         version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         volumes: sights(&volumes)?,
         ..Node::default()

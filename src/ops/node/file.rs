@@ -32,11 +32,36 @@ fn lock_name(node: &str) -> String {
     format!(".{node}.lock")
 }
 
+/// How deep a file may be nested: vfadm writes three levels, and a parser takes its time for thousands.
+const DEPTH: usize = 32;
+
 fn read(dir: &Dir, node: &str) -> Result<Node> {
     // What cannot be read is found out again.
-    Ok(files::read(dir, &file_name(node), MOST)?
-        .and_then(|bytes| serde_yaml::from_slice(&bytes).ok())
-        .unwrap_or_default())
+    Ok(parse(dir, node).unwrap_or_default())
+}
+
+fn parse(dir: &Dir, node: &str) -> Option<Node> {
+    let bytes = files::read(dir, &file_name(node), MOST).ok()??;
+    if is_deep(&bytes) {
+        return None;
+    }
+    serde_yaml::from_slice(&bytes).ok()
+}
+
+/// True where a file is nested deeper than any that vfadm wrote, by its brackets or its indentation.
+fn is_deep(bytes: &[u8]) -> bool {
+    let mut depth = 0usize;
+    let brackets = bytes.iter().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEPTH
+    });
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let indented = |line: &[u8]| line.iter().take_while(|byte| matches!(byte, b' ' | b'-' | b'?')).count();
+    brackets || lines.map(indented).any(|spaces| spaces > 4 * DEPTH)
 }
 
 /// What a node has said; `None` where it never checked in.
@@ -49,18 +74,30 @@ pub fn report_of(root: &Root, node: &str) -> Result<Option<Report>> {
 /// All nodes that have checked in, by name. A host that only noted which limits hold there is none.
 pub(super) fn reports(root: &Root) -> Result<Vec<Report>> {
     let Some(dir) = root.private_if_there(DIR)? else { return Ok(Vec::new()) };
-    let mut names: Vec<String> =
-        dir.names()?.into_iter().filter_map(|name| name.into_string().ok()).collect();
-    names.sort();
-    let nodes = names.iter().filter(|name| !name.starts_with('.')).filter_map(|name| name.strip_suffix(END));
     let mut reports = Vec::new();
-    for name in nodes {
-        let node = read(&dir, name)?;
+    for name in names(&dir)? {
+        let node = read(&dir, &name)?;
         if node.seen_at.is_some() {
-            reports.push(Report { name: name.to_owned(), node });
+            reports.push(Report { name, node });
         }
     }
     Ok(reports)
+}
+
+/// The nodes whose file is there and cannot be read.
+pub(super) fn unreadable(root: &Root) -> Result<Vec<String>> {
+    let Some(dir) = root.private_if_there(DIR)? else { return Ok(Vec::new()) };
+    Ok(names(&dir)?.into_iter().filter(|name| parse(&dir, name).is_none()).collect())
+}
+
+fn names(dir: &Dir) -> Result<Vec<String>> {
+    let all = dir.names()?.into_iter().filter_map(|name| name.into_string().ok());
+    let mut names: Vec<String> = all
+        .filter(|name| !name.starts_with('.'))
+        .filter_map(|name| name.strip_suffix(END).map(str::to_owned))
+        .collect();
+    names.sort();
+    Ok(names)
 }
 
 /// True when a limit of this driver was seen to hold on this host.

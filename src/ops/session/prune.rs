@@ -13,6 +13,7 @@ use crate::ops::scope::Site;
 use crate::ops::{State, in_use, places};
 use crate::plan::{Outcome, Plan};
 use crate::registry::{Change, now};
+use crate::session::places::PLACES;
 
 /// Plans the removal of kernels that are provably gone, of sessions whose lease is over, and of those that have no kernel
 /// left; nothing else, and all in one commit. Nothing is ended: what still runs of a session whose lease is over is a
@@ -22,6 +23,8 @@ pub fn prune(state: &State<'_>) -> Result<Plan> {
     let (mut changes, mut removed, mut lines, mut warnings) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut ended, mut kernels) = (Vec::new(), 0);
+    // Those that go on, on other hosts only.
+    let mut left_here = Vec::new();
     for (name, session) in state.registry.all::<Session>()? {
         let mut left = session.clone();
         left.kernels.clear();
@@ -44,11 +47,15 @@ pub fn prune(state: &State<'_>) -> Result<Plan> {
             changes.push(Change::remove::<Session>(name.clone()));
             ended.push(name);
         } else if gone > 0 {
+            let here = |kernel: &Kernel| kernel.node == process::hostname();
+            if left.kernels.iter().all(|kernel| !here(kernel)) && session.kernels.iter().any(here) {
+                left_here.push(name.clone());
+            }
             changes.push(Change::put(name, &left)?);
         }
         kernels += gone;
     }
-    let gone: Vec<&str> = ended.iter().map(String::as_str).collect();
+    let gone: Vec<&str> = ended.iter().chain(&left_here).map(String::as_str).collect();
     if changes.is_empty() {
         let mut plan = Plan::unchanged("no session is stale");
         places::tidy(state.registry, &gone, &mut plan)?;
@@ -105,7 +112,7 @@ fn running(state: &State<'_>, name: &str, session: &Session, witness: &Witness<'
             let path = Site::of_folder(state.registry, &owner, &record)?.place.path().join(record.place());
             // Only a warning: where the mounts cannot be read, nothing is said.
             let Ok(Some(target)) = process::Target::of(&path) else { continue };
-            for user in target.users().unwrap_or_default() {
+            for user in target.except_mounts_below(PLACES).users().unwrap_or_default() {
                 warnings.push(format!("session {name} is over: {key} is still used by {user}"));
             }
         }

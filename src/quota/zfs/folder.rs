@@ -122,7 +122,7 @@ pub(super) fn move_to(scope: &ScopeAt<'_>, from: (&Dir, &OsStr), to: (&Dir, &OsS
         }
         // One that was not mounted before is not mounted by that.
         if dataset_at(&target)?.is_none() {
-            tool::change("mount", &[&dataset])?;
+            tool::change_patiently("mount", &[&dataset])?;
         }
         open(scope, to.0, to.1)?;
     }
