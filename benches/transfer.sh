@@ -32,7 +32,7 @@ vfadm=$(cd "${CARGO_TARGET_DIR:-target}/release" && pwd)/vfadm
 . benches/lib.sh
 
 filesystem() { # NAME KIND
-    truncate -s 3G "$work/$1.img"
+    truncate -s 8G "$work/$1.img"
     "mkfs.$2" -q "$work/$1.img" >/dev/null 2>&1
     mkdir "$work/$1"
     mount -o loop "$work/$1.img" "$work/$1"
