@@ -169,11 +169,6 @@ pub fn sync_data(file: impl AsFd) -> io::Result<()> {
     Ok(nix::unistd::fdatasync(file)?)
 }
 
-/// Waits until all that was written to the filesystem of `dir` is on the disk.
-pub fn sync_filesystem(dir: impl AsFd) -> io::Result<()> {
-    Ok(nix::unistd::syncfs(dir)?)
-}
-
 /// Says that a file will be read from the beginning to the end.
 pub fn read_ahead(file: impl AsFd) {
     // Advice: nothing is lost where it is not taken.

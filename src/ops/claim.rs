@@ -37,10 +37,7 @@ pub fn require_free(registry: &Registry, owner: &Owner, name: &str, except: Opti
     {
         let error = Error::conflict(format!("the vfolder {key} exists already"));
         return Err(match record.status {
-            Status::Trashed => {
-                Error::conflict(format!("the vfolder {key} is in the trash, and keeps its name"))
-                    .hint(format!("vfadm vfolder restore {key}, or vfadm vfolder purge {key}"))
-            }
+            Status::Trashed => in_the_trash(&key),
             _ => error.hint("choose another name"),
         });
     }
@@ -49,6 +46,12 @@ pub fn require_free(registry: &Registry, owner: &Owner, name: &str, except: Opti
         Some(other) => Err(Error::conflict(format!("{} is being transferred to {owner}", other.key()))
             .hint("choose another name")),
     }
+}
+
+/// That a folder in the trash keeps its name.
+pub fn in_the_trash(key: &str) -> Error {
+    Error::conflict(format!("the vfolder {key} is in the trash, and keeps its name"))
+        .hint(format!("vfadm vfolder restore {key}, or vfadm vfolder purge {key}"))
 }
 
 /// Refuses more folders than the owner may have (exit 4).

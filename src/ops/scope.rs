@@ -219,13 +219,15 @@ pub fn is_needed(registry: &Registry, owner: &Owner, volume: &str, but: Option<U
     Ok(claim::arriving(registry, owner)?.iter().any(|f| counts(f.record.id) && arrives(&f.record)))
 }
 
-/// Adds to a plan that a folder is no longer in the scope, which goes with its last one.
-pub fn leave(registry: &Registry, site: &Site, folder: &VFolder, plan: &mut Plan) -> Result<()> {
-    if is_needed(registry, &site.place.owner, &site.place.volume.name, Some(folder.id))? {
+/// Adds to a plan that a folder is no longer in the scope, which goes with its last one; true where the scope stays.
+pub fn leave(registry: &Registry, site: &Site, folder: &VFolder, plan: &mut Plan) -> Result<bool> {
+    let stays = is_needed(registry, &site.place.owner, &site.place.volume.name, Some(folder.id))?;
+    if stays {
         plan.after.push(sidecar::no_folder(&site.place, folder));
-        return Ok(());
+    } else {
+        remove(site, true, plan)?;
     }
-    remove(site, true, plan)
+    Ok(stays)
 }
 
 /// The scopes of a volume that are there, as far as the registry knows.

@@ -255,10 +255,10 @@ fn settle(state: &State<'_>, way: &Way, record: VFolder, to: &ScopePlace, mut pl
     }
     plan.changes.push(Change::put(new, &record)?);
     invitation::owner_changes(state, record.id, &to.owner, &mut plan)?;
-    scope::leave(registry, &way.from, &way.folder.record, &mut plan)?;
+    let stays = scope::leave(registry, &way.from, &way.folder.record, &mut plan)?;
     plan.after.push(sidecar::folder(registry, to, &way.folder.name, &record));
-    let home = PathBuf::from(way.folder.record.home());
-    if plan.steps.iter().all(|step| !matches!(step, Step::RemoveScope { .. })) {
+    if stays {
+        let home = PathBuf::from(way.folder.record.home());
         plan.after.push(Step::Prune { scope: way.from.place.clone(), place: home });
     }
     let folder = Folder { owner: to.owner.clone(), name: way.folder.name.clone(), record };

@@ -135,10 +135,7 @@ fn existing_folder(
 ) -> Result<Plan> {
     let (key, record) = (folder.key(), &folder.record);
     match record.status {
-        Status::Trashed => {
-            return Err(Error::conflict(format!("the vfolder {key} is in the trash, and keeps its name"))
-                .hint(format!("vfadm vfolder restore {key}, or vfadm vfolder purge {key}")));
-        }
+        Status::Trashed => return Err(claim::in_the_trash(&key)),
         Status::Purging => {
             return Err(Error::conflict(format!("the vfolder {key} is being purged"))
                 .hint(format!("vfadm vfolder purge {key} goes on with it, if it was cut off")));

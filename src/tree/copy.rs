@@ -93,7 +93,7 @@ pub fn copy(from: &Dir, to: &Dir, options: &CopyOptions, progress: &dyn Progress
     }
     let copied = copier.copied.into_inner().unwrap_or_else(PoisonError::into_inner);
     let copied = copier.failures.or(copied)?;
-    copying::sync_filesystem(to).map_err(|e| Error::path("sync", to.path(), e))?;
+    to.sync_filesystem()?;
     Ok(copied)
 }
 

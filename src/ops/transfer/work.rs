@@ -69,7 +69,6 @@ fn copy_over(way: &Way, place: &str, progress: &dyn Progress) -> Result<Vec<Stri
     for _ in 1..PASSES {
         copied = copy(&original, &target, &options, progress)?;
         if copied.found_all() {
-            target.sync_filesystem()?;
             return Ok(warnings);
         }
     }
