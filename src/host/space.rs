@@ -25,6 +25,12 @@ pub fn space(dir: &Dir) -> Result<Space> {
     })
 }
 
+/// How many files and directories can still be made; `None` where the filesystem makes inodes as it needs them.
+pub fn free_inodes(dir: &Dir) -> Result<Option<u64>> {
+    let stat = nix::sys::statvfs::fstatvfs(dir).map_err(|e| Error::path("read", dir.path(), e))?;
+    Ok((stat.files() > 0).then(|| stat.files_available()))
+}
+
 /// The size of the blocks of the filesystem that holds the directory, bytes.
 pub fn block_size(dir: &Dir) -> Result<u64> {
     let stat = nix::sys::statvfs::fstatvfs(dir).map_err(|e| Error::path("read", dir.path(), e))?;

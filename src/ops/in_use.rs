@@ -82,6 +82,19 @@ pub fn require_unused(registry: &Registry, key: &str, folder: &VFolder, path: &P
         .detail("processes", processes(&users)))
 }
 
+/// What is mounted inside would be neither copied nor removed, and another owner's if it was moved (exit 6).
+pub fn require_no_mount(key: &str, path: &Path) -> Result<()> {
+    let mounts = process::own_mounts()?;
+    match mounts.iter().find(|mount| mount.point != path && mount.point.starts_with(path)) {
+        None => Ok(()),
+        Some(mount) => {
+            let point = mount.point.display();
+            Err(Error::in_use(format!("{} is mounted at {point}, inside of {key}", mount.source))
+                .hint(format!("umount {point}")))
+        }
+    }
+}
+
 /// Processes as facts for scripts.
 pub fn processes(users: &[process::User]) -> Value {
     let fact = |u: &process::User| json!({"pid": u.pid, "command": u.command, "user": u.user, "how": u.how});

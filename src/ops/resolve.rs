@@ -189,6 +189,20 @@ pub struct OwnerRecord {
     pub active: bool,
 }
 
+impl OwnerRecord {
+    /// Refuses new folders to an inactive owner (exit 5).
+    pub fn require_active(&self, owner: &Owner) -> Result<()> {
+        if self.active {
+            return Ok(());
+        }
+        Err(Error::not_permitted(format!("{owner} is inactive")).hint(format!(
+            "vfadm {} set {} --state active",
+            owner.kind(),
+            owner.name()
+        )))
+    }
+}
+
 /// The record of an owner (exit 3).
 pub fn owner(registry: &Registry, owner: &Owner) -> Result<OwnerRecord> {
     use crate::domain::record::OwnerState::Active;

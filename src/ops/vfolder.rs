@@ -52,13 +52,7 @@ pub fn create(state: &State<'_>, request: &Create) -> Result<Plan> {
             permission,
         );
     }
-    if !known.active {
-        return Err(Error::not_permitted(format!("{owner} is inactive")).hint(format!(
-            "vfadm {} set {} --state active",
-            owner.kind(),
-            owner.name()
-        )));
-    }
+    known.require_active(&owner)?;
     claim::require_free(registry, &owner, &folder_name, None)?;
     claim::require_count(registry, &owner, &known, 1)?;
     let (volume_name, volume) = resolve::volume(registry, request.volume.as_deref(), &owner)?;

@@ -8,12 +8,11 @@ use crate::domain::owner::Owner;
 use crate::domain::permission::{self, Action, Actor};
 use crate::domain::record::{Status, Transit, VFolder, Volume};
 use crate::domain::reference::FolderRef;
-use crate::domain::size;
 use crate::host::process;
-use crate::host::space::space;
 use crate::ops::purge::require_left_alone;
 use crate::ops::resolve::{self, Folder};
-use crate::ops::scope::{self, Site};
+use crate::ops::room::{self, Need};
+use crate::ops::scope::Site;
 use crate::ops::vfolder::{managed, not_ready, permission_for, require_use_of};
 use crate::ops::{State, claim, in_use};
 use crate::plan::Plan;
@@ -101,7 +100,7 @@ impl Way {
 
     /// What it takes of the new owner's room, bytes; `None` where nothing bounds that.
     pub(super) fn weigh(&self, progress: &dyn Progress) -> Result<Option<u64>> {
-        if self.begun || (self.route != Handover::Copied && self.room()?.is_none()) {
+        if self.begun || (self.route != Handover::Copied && room::limit(&self.to)?.is_none()) {
             return Ok(None);
         }
         let place = &self.from.place;
@@ -112,50 +111,15 @@ impl Way {
         }
     }
 
-    /// Used bytes and limit of the new owner's scope, where it is limited.
-    fn room(&self) -> Result<Option<(u64, u64)>> {
-        if !self.to.is_present() {
-            return Ok(scope::limit_for(&self.to, None)?.0.map(|limit| (0, limit)));
-        }
-        let place = &self.to.place;
-        let reading = place.volume.driver().read_one(&place.at())?;
-        Ok(reading.used.zip(reading.limit))
-    }
-
     /// Refuses what the new owner's scope or the volume has no room for (exit 8).
     pub(super) fn require_room(&self, weight: Option<u64>) -> Result<()> {
-        let Some(needed) = weight else { return Ok(()) };
-        let (key, place) = (self.folder.key(), &self.to.place);
-        if let Some((used, limit)) = self.room()?
-            && used.saturating_add(needed) > limit
-        {
-            let left = limit.saturating_sub(used);
-            let name = &place.volume.name;
-            return Err(Error::storage(format!(
-                "{} has {} left of {} on '{name}', and {key} takes {}",
-                place.owner,
-                size::human(left),
-                size::human(limit),
-                size::human(needed)
-            ))
-            .hint(format!("vfadm quota set {} SIZE --volume {name}", place.owner))
-            .detail("needed_bytes", needed)
-            .detail("left_bytes", left));
+        let Some(bytes) = weight else { return Ok(()) };
+        let (key, need) = (self.folder.key(), Need { bytes, inodes: None });
+        room::require_in_scope(&self.to, &key, need)?;
+        match self.route {
+            Handover::Copied => room::require_on_volume(&self.to, &key, need),
+            _ => Ok(()),
         }
-        if self.route == Handover::Copied {
-            let left = space(&place.volume.open()?)?.available;
-            if needed > left {
-                return Err(Error::storage(format!(
-                    "the volume '{}' has {} left, and {key} takes {}",
-                    place.volume.name,
-                    size::human(left),
-                    size::human(needed)
-                ))
-                .detail("needed_bytes", needed)
-                .detail("left_bytes", left));
-            }
-        }
-        Ok(())
     }
 
     /// What the actor is told of a refusal that is the new owner's affair.
@@ -201,13 +165,7 @@ pub(super) fn judge(state: &State<'_>, request: &Transfer) -> Result<Found> {
         _ => return Err(not_ready(&folder)),
     }
     require_open(state, to)?;
-    if !known.active {
-        return Err(Error::not_permitted(format!("{to} is inactive")).hint(format!(
-            "vfadm {} set {} --state active",
-            to.kind(),
-            to.name()
-        )));
-    }
+    known.require_active(to)?;
     to.may_own(&folder.name)?;
     require_use_of(&name, &volume, to)?;
     permission::require_action(&name, &volume, Action::Create, to)?;
@@ -234,7 +192,7 @@ pub(super) fn judge(state: &State<'_>, request: &Transfer) -> Result<Found> {
     require_able(&way)?;
     let path = way.from.place.path().join(way.folder.record.place());
     in_use::require_unused(state.registry, &way.folder.key(), &way.folder.record, &path)?;
-    require_no_mount(&way.folder, &path)?;
+    in_use::require_no_mount(&way.folder.key(), &path)?;
     require_left_alone(state, &way.folder)?;
     Ok(Found::Way(way))
 }
@@ -271,19 +229,6 @@ fn require_able(way: &Way) -> Result<()> {
     }
     way.from.place.open()?;
     way.to.place.volume.open().map(drop)
-}
-
-/// What is mounted inside would be neither copied nor removed, and another owner's if it was moved (exit 6).
-fn require_no_mount(folder: &Folder, path: &Path) -> Result<()> {
-    let mounts = process::own_mounts()?;
-    match mounts.iter().find(|mount| mount.point != path && mount.point.starts_with(path)) {
-        None => Ok(()),
-        Some(mount) => {
-            let point = mount.point.display();
-            Err(Error::in_use(format!("{} is mounted at {point}, inside of {}", mount.source, folder.key()))
-                .hint(format!("umount {point}")))
-        }
-    }
 }
 
 fn under_way(state: &State<'_>, request: &Transfer, folder: Folder, transit: Transit) -> Result<Found> {

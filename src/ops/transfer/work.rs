@@ -1,28 +1,20 @@
 //! The part of a transfer that takes long, done without the lock. Each can be called again.
 
-use std::ffi::OsStr;
 use std::path::Path;
 
 use super::{Way, again};
 use crate::domain::error::{Error, Result};
 use crate::domain::record::VFolder;
-use crate::host::dir::Dir;
 use crate::host::process;
-use crate::ops::{Context, lock, sidecar};
-use crate::plan::{self, Outcome, Plan, ScopePlace};
+use crate::ops::{Context, lock, sidecar, staging};
+use crate::plan::{self, Outcome, Plan};
 use crate::quota::Handover;
 use crate::registry::{Change, Note};
 use crate::tree::Progress;
-use crate::tree::copy::{Copied, CopyOptions, copy};
+use crate::tree::copy::{CopyOptions, copy};
 
 /// How often what is copied is gone through until nothing is left to copy.
 const PASSES: u32 = 8;
-/// How many of the copier's notes are told.
-const NOTES: usize = 5;
-
-const IMMUTABLE: &str = "files that nobody may change or remove are shown by lsattr -R, and given free by chattr -R -i -a; \
-                         then the same command goes on";
-
 /// Charges the folder to its new owner, or copies it and removes the original. What could not be kept as it was is told.
 pub(super) fn carry_over(ctx: &Context, way: &Way, progress: &dyn Progress) -> Result<Vec<String>> {
     let place = way.aside();
@@ -36,7 +28,7 @@ pub(super) fn carry_over(ctx: &Context, way: &Way, progress: &dyn Progress) -> R
         warnings = copy_over(way, &place, progress)?;
         mark_copied(ctx, way)?;
     }
-    remove(&way.from.place, &place, progress)?;
+    staging::remove(&way.from.place, Path::new(&place), progress)?;
     Ok(warnings)
 }
 
@@ -46,7 +38,7 @@ pub(super) fn carry_back(way: &Way, progress: &dyn Progress) -> Result<()> {
     if way.route == Handover::Copied {
         // Where the volume has gone, so has the copy; the original is whole.
         return if way.to.place.volume.open().is_ok() {
-            remove(&way.to.place, &place, progress)
+            staging::remove(&way.to.place, Path::new(&place), progress)
         } else {
             Ok(())
         };
@@ -58,13 +50,13 @@ pub(super) fn carry_back(way: &Way, progress: &dyn Progress) -> Result<()> {
 fn copy_over(way: &Way, place: &str, progress: &dyn Progress) -> Result<Vec<String>> {
     // After a crash of the host nobody knows what of an earlier copy is on the disk.
     if way.transit.boot_id != process::boot_id() {
-        remove(&way.to.place, place, progress)?;
+        staging::remove(&way.to.place, Path::new(place), progress)?;
     }
     let original = way.from.place.open_folder(Path::new(place))?;
-    let target = staged(&way.to.place, Path::new(place))?;
+    let target = staging::folder(&way.to.place, Path::new(place))?;
     let options = CopyOptions { threads: 0, share: false };
     let mut copied = copy(&original, &target, &options, progress)?;
-    let warnings = told(way, &copied);
+    let warnings = staging::told(&way.folder.key(), &copied);
     // The original is removed next: what somebody moved past the copier has to be in the copy too.
     for _ in 1..PASSES {
         copied = copy(&original, &target, &options, progress)?;
@@ -73,41 +65,6 @@ fn copy_over(way: &Way, place: &str, progress: &dyn Progress) -> Result<Vec<Stri
         }
     }
     Err(Error::in_use(format!("the vfolder {} is being changed while it is copied", way.folder.key())))
-}
-
-fn told(way: &Way, copied: &Copied) -> Vec<String> {
-    let (key, notes) = (way.folder.key(), copied.notes.iter());
-    let mut told: Vec<String> =
-        notes.take(NOTES).map(|(path, text)| format!("{key}: {} {text}", path.display())).collect();
-    let more = copied.notes.len().saturating_sub(NOTES) as u64 + copied.more_notes;
-    if more > 0 {
-        told.push(format!("{key}: {more} more like these"));
-    }
-    told
-}
-
-/// The folder that is copied to, made if need be.
-fn staged(scope: &ScopePlace, place: &Path) -> Result<Dir> {
-    let (parents, name) = place.parent().zip(place.file_name()).unwrap_or((place, OsStr::new("")));
-    let top = scope.open_for_folders()?;
-    let driver = scope.volume.driver();
-    driver.despite_limit(&scope.at(), &mut || top.ensure_path(parents, 0o700).map(drop))?;
-    let parent = top.open_beneath(parents)?;
-    if parent.stat(name)?.is_none() {
-        driver.make_folder(&scope.at(), &parent, name)?;
-    }
-    scope.open_folder(place)
-}
-
-fn remove(scope: &ScopePlace, place: &str, progress: &dyn Progress) -> Result<()> {
-    if scope.lacks_folder(Path::new(place))? {
-        return Ok(());
-    }
-    let (parents, name) = place.rsplit_once('/').unwrap_or((".", place));
-    let parent = scope.open()?.open_beneath(Path::new(parents))?;
-    let removed = scope.volume.driver().remove_folder(&scope.at(), &parent, OsStr::new(name), progress);
-    removed.map_err(|e| e.hint(IMMUTABLE))?;
-    Ok(parent.sync()?)
 }
 
 /// From here on the copy counts.
