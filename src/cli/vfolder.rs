@@ -159,6 +159,30 @@ pub enum Vfolder {
         #[arg(long, value_name = "LEVEL", value_parser = parse::level)]
         perm: Option<Level>,
     },
+    /// Make another folder with what a folder holds: at once where the storage has snapshots, else by a copy
+    Clone {
+        /// Of which: OWNER/NAME, id:PREFIX, or a name with --as
+        #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
+        from: FolderRef,
+        /// The new one: OWNER/NAME, or a name with --as
+        #[arg(value_name = "NEW", value_parser = parse::folder)]
+        to: FolderRef,
+        /// On this volume (default: where new folders of the owner go)
+        #[arg(long, value_parser = parse::volume)]
+        volume: Option<String>,
+        /// By a snapshot also for another owner: what both share stays charged to the owner of the source
+        #[arg(long)]
+        linked: bool,
+        /// Also where it does not fit into the limit or on the volume
+        #[arg(long)]
+        allow_over: bool,
+        /// Go on with a clone that was cut off (the default)
+        #[arg(long, conflicts_with = "restart")]
+        resume: bool,
+        /// Throw away what a clone that was cut off has copied, and begin again
+        #[arg(long)]
+        restart: bool,
+    },
     /// Give users a grant on a folder, or change it
     Share {
         /// OWNER/NAME or id:PREFIX

@@ -6,7 +6,7 @@ use super::App;
 use crate::cli::vfolder::{Sort, Status, Vfolder};
 use crate::domain::error::Error;
 use crate::domain::reference::FolderRef;
-use crate::ops::{change, invitation, purge, share, transfer, trash, usage, vfolder};
+use crate::ops::{change, clone, invitation, purge, share, transfer, trash, usage, vfolder};
 use crate::output::progress::Counter;
 use crate::output::{Column, Kind, Style};
 
@@ -90,6 +90,9 @@ impl App {
                 let (volume, permission) = (volume, perm);
                 self.transfer(transfer::Transfer { folder, to, volume, permission, trashed: false })
             }
+            Vfolder::Clone { from, to, volume, linked, allow_over, resume: _, restart } => {
+                self.clone_folder(&clone::Clone { from, to, volume, linked, allow_over, restart })
+            }
             Vfolder::Usage { folders, all } => self.usage(&folders, all),
         }
     }
@@ -149,6 +152,16 @@ impl App {
         let done = match self.ctx.dry_run {
             true => transfer::preview(&self.ctx, &request, &counter),
             false => transfer::transfer(&self.ctx, &request, &counter),
+        };
+        drop(counter);
+        self.done(KIND, done?)
+    }
+
+    fn clone_folder(&self, request: &clone::Clone) -> Result<u8> {
+        let counter = Counter::new(&self.out, &format!("cloning {} to {}", request.from, request.to));
+        let done = match self.ctx.dry_run {
+            true => clone::preview(&self.ctx, request, &counter),
+            false => clone::clone(&self.ctx, request, &counter, &|way| self.out.talk(way)),
         };
         drop(counter);
         self.done(KIND, done?)

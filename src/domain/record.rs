@@ -285,6 +285,15 @@ pub struct Transit {
     pub copied: bool,
 }
 
+/// What a folder is being filled from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cloning {
+    /// The id of the source.
+    pub of: Uuid,
+    /// Under which boot of a host it was begun: what was copied before a crash of the host may not be on the disk.
+    pub boot_id: String,
+}
+
 /// A virtual folder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct VFolder {
@@ -311,6 +320,9 @@ pub struct VFolder {
     /// Set while it is on its way to another owner or volume; its status is `copying` then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transit>,
+    /// Set while a clone fills it; its status is `copying` then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone: Option<Cloning>,
     /// Keys that this version does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,

@@ -77,6 +77,10 @@ impl From<Error> for Fault {
             Error::Interrupted => Code::Interrupted,
             _ => Code::Storage,
         };
-        Fault::new(code, error.to_string())
+        let fault = Fault::new(code, error.to_string());
+        match error.errno() {
+            Some(number) => fault.detail("errno", errno_name(number)),
+            None => fault,
+        }
     }
 }

@@ -28,6 +28,19 @@ pub fn arriving(registry: &Registry, owner: &Owner) -> Result<Vec<Folder>> {
     Ok(all.filter(|(_, transit)| transit.to == *owner).map(|(folder, _)| folder).collect())
 }
 
+/// The unfinished clones of a folder.
+pub fn clones_of(registry: &Registry, source: Uuid) -> Result<Vec<Uuid>> {
+    let mut found = Vec::new();
+    for key in registry.find_text::<VFolder>(&source.to_string()) {
+        if let Some(record) = registry.get::<VFolder>(&key)?
+            && record.clone.as_ref().is_some_and(|clone| clone.of == source)
+        {
+            found.push(record.id);
+        }
+    }
+    Ok(found)
+}
+
 /// Refuses a name that the owner has given already, in any status, or that a folder on its way to it has (exit 4).
 /// `except`: the folder that is to get it.
 pub fn require_free(registry: &Registry, owner: &Owner, name: &str, except: Option<Uuid>) -> Result<()> {

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod claim;
+pub mod clone;
 pub mod document;
 pub mod engine;
 pub mod engine_run;

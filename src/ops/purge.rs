@@ -8,7 +8,7 @@ use super::document::{self, Paths};
 use super::resolve::Folder;
 use super::scope::{self, Site};
 use super::vfolder::{managed, not_ready};
-use super::{Context, Done, State, in_use, lock, read, sidecar};
+use super::{Context, Done, State, claim, in_use, lock, read, sidecar};
 use crate::domain::error::{Error, Result};
 use crate::domain::permission::Action;
 use crate::domain::record::{Invitation, Status, VFolder, Volume};
@@ -27,7 +27,9 @@ pub(super) fn check(state: &State<'_>, reference: &FolderRef, from_ready: bool) 
         return Err(Error::conflict(format!("the vfolder {key} is not in the trash"))
             .hint(format!("vfadm vfolder delete {key} --purge does both")));
     }
-    if matches!(folder.record.status, Status::Creating | Status::Copying) {
+    // A clone that was cut off is dropped so.
+    let unfinished = matches!(folder.record.status, Status::Creating | Status::Copying);
+    if unfinished && folder.record.clone.is_none() {
         return Err(not_ready(&folder));
     }
     site.place.volume.driver().require_able(Work::Folders(site.place.volume.folders))?;
@@ -44,18 +46,22 @@ pub(super) fn check(state: &State<'_>, reference: &FolderRef, from_ready: bool) 
     Ok((folder, site))
 }
 
-/// Refuses while a command works on the folder without the lock (exit 6).
+/// Refuses while a command works on the folder without the lock, or clones it (exit 6).
 pub(super) fn require_left_alone(state: &State<'_>, folder: &Folder) -> Result<()> {
-    match long_work_on(state.root, folder.record.id)? {
-        None => Ok(()),
-        Some(by) => Err(Error::in_use(format!(
-            "'{}' (pid {} on {}) is at work on the vfolder {}",
-            by.command,
-            by.pid,
-            by.host,
-            folder.key()
-        ))),
+    let mut worked_on = vec![folder.record.id];
+    worked_on.extend(claim::clones_of(state.registry, folder.record.id)?);
+    for id in worked_on {
+        if let Some(by) = long_work_on(state.root, id)? {
+            return Err(Error::in_use(format!(
+                "'{}' (pid {} on {}) is at work on the vfolder {}",
+                by.command,
+                by.pid,
+                by.host,
+                folder.key()
+            )));
+        }
     }
+    Ok(())
 }
 
 /// What a question before purging says; nothing is changed.
@@ -93,7 +99,7 @@ pub fn purge(
     let mut first = Plan::new(Outcome::Changed, "");
     first.note = Note::STORAGE;
     let gone = site.place.lacks_folder(Path::new(&folder.record.place()))?;
-    if folder.record.status == Status::Ready && !gone {
+    if matches!(folder.record.status, Status::Ready | Status::Copying) && !gone {
         first.steps.push(Step::MoveFolder {
             scope: site.place.clone(),
             from: folder.record.place().into(),

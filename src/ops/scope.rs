@@ -15,6 +15,7 @@ use crate::quota::{ScopeAt, Work};
 use crate::registry::{Change, Registry};
 
 /// One owner on one volume.
+#[derive(Clone)]
 pub struct Site {
     /// Where it is, or will be.
     pub place: ScopePlace,

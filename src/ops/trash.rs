@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::document::{self, Paths};
+use super::purge::require_left_alone;
 use super::vfolder::{managed, not_ready};
 use super::{State, in_use, sidecar};
 use crate::domain::error::{Error, Result};
@@ -30,6 +31,7 @@ pub fn delete(state: &State<'_>, reference: &FolderRef) -> Result<Plan> {
             .hint(format!("if it is gone for good, forget it: vfadm vfolder delete {key} --purge")));
     }
     in_use::require_unused(state.registry, &key, &folder.record, &path)?;
+    require_left_alone(state, &folder)?;
     let record = VFolder { status: Status::Trashed, trashed_at: Some(now()), ..folder.record.clone() };
     let message = format!("vfolder {key} moved to the trash");
     let mut plan = moved(state, &folder, record, &site, Outcome::Deleted, message)?;

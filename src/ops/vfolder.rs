@@ -72,6 +72,7 @@ pub fn create(state: &State<'_>, request: &Create) -> Result<Plan> {
         trashed_at: None,
         shares: Default::default(),
         transfer: None,
+        clone: None,
         extra: Default::default(),
     };
     plan.steps.push(Step::MakeFolder {
@@ -257,6 +258,10 @@ pub(super) fn not_ready(folder: &Folder) -> Error {
         return error.hint(both_ways(folder, transit));
     }
     let error = Error::conflict(format!("the vfolder {key} is {}", folder.record.status.name()));
+    if folder.record.clone.is_some() {
+        let again = "the same 'vfadm vfolder clone' goes on with it, if it was cut off";
+        return error.hint(format!("{again}; vfadm vfolder purge {key} drops it"));
+    }
     match folder.record.status {
         Status::Trashed => error.hint(format!("vfadm vfolder restore {key}")),
         Status::Purging => {

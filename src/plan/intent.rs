@@ -240,7 +240,7 @@ fn is_under_way(registry: &Registry, folder: Uuid) -> Result<bool> {
 fn restore_limits(registry: &Registry, steps: &[Step]) {
     let scopes = steps.iter().flat_map(|step| match step {
         Step::MakeFolder { scope, .. } | Step::MoveFolder { scope, .. } => vec![scope],
-        Step::HandOver { from, to, .. } => vec![&**from, &**to],
+        Step::HandOver { from, to, .. } | Step::Snapshot { from, to, .. } => vec![&**from, &**to],
         _ => Vec::new(),
     });
     for scope in scopes {

@@ -152,6 +152,19 @@ pub enum Step {
         /// where it gets this one.
         place: PathBuf,
     },
+    /// Makes a folder of a snapshot of another.
+    Snapshot {
+        /// Of what is in this scope
+        from: Box<ScopePlace>,
+        /// at this path,
+        at: PathBuf,
+        /// in this scope,
+        to: Box<ScopePlace>,
+        /// where it is made at this path,
+        staged: PathBuf,
+        /// and then gets this one.
+        place: PathBuf,
+    },
     /// Removes the directories above a folder's place where they are empty.
     Prune {
         /// In which scope.
@@ -275,6 +288,9 @@ impl Step {
                 to.path().join(place).display(),
                 to.owner
             ),
+            Step::Snapshot { from, at, to, place, .. } => {
+                format!("snapshot {} as {}", from.path().join(at).display(), to.path().join(place).display())
+            }
             Step::Prune { scope, place } => {
                 format!("remove the empty directories above {}", scope.path().join(place).display())
             }
@@ -337,6 +353,10 @@ impl Step {
             }
             Step::MoveFolder { scope, from, to } => folder::move_folder(scope, from, to),
             Step::HandOver { from, at, to, place } => folder::hand_over((from, at), (to, place)),
+            Step::Snapshot { from, at, to, staged, place } => {
+                folder::snapshot((from, at), (to, staged))?;
+                folder::move_folder(to, staged, place)
+            }
             Step::Prune { scope, place } => folder::prune(scope, place),
             Step::RemoveScope { scope, .. } => folder::remove_scope(scope, effects),
             Step::Drain { volume, ids } => folder::drain(volume, ids, effects),
@@ -383,6 +403,11 @@ impl Step {
             Step::MakeFolder { scope, path, .. } => folder::unmake_folder(scope, path),
             Step::MoveFolder { scope, from, to } => folder::move_folder(scope, to, from),
             Step::HandOver { from, at, to, place } => folder::hand_back((from, at), (to, place)),
+            Step::Snapshot { to, staged, place, .. } => {
+                folder::remove_snapshot(to, place)?;
+                folder::remove_snapshot(to, staged)?;
+                folder::prune(to, place)
+            }
             Step::RemoveScope { scope, limit } => {
                 scope.volume.open()?;
                 scope.volume.driver().prepare_scope(&scope.at())?;

@@ -7,6 +7,7 @@ use super::{Effects, ScopePlace, VolumeAt, remove_if_empty};
 use crate::domain::error::{Error, Result};
 use crate::host::dir::Dir;
 use crate::quota::{self, PlaceIn, Removal};
+use crate::tree::Silent;
 
 const SCOPE_MODE: u32 = 0o700;
 
@@ -73,7 +74,10 @@ pub fn prune_parents(top: &Dir, below: &Path) -> Result<()> {
 }
 
 pub(super) fn prune(scope: &ScopePlace, place: &Path) -> Result<()> {
-    prune_parents(&scope.open()?, split(place)?.0)
+    match open_if_there(scope)? {
+        Some(top) => prune_parents(&top, split(place)?.0),
+        None => Ok(()),
+    }
 }
 
 /// The directories above the old place stay, so that a folder comes back from the trash of a full scope.
@@ -132,6 +136,35 @@ pub(super) fn hand_back(from: At<'_>, to: At<'_>) -> Result<()> {
     let Some(top) = open_if_there(to.0)? else { return Ok(()) };
     hand_over(to, from)?;
     prune_parents(&top, split(to.1)?.0)
+}
+
+/// Makes a folder of a snapshot of another. What an earlier run left unfinished is removed first.
+pub(super) fn snapshot(from: At<'_>, to: At<'_>) -> Result<()> {
+    let ((from_parents, from_name), (to_parents, to_name)) = (split(from.1)?, split(to.1)?);
+    let source = from.0.open()?.open_beneath(from_parents)?;
+    if source.stat(from_name)?.is_none() {
+        return Err(missing(from));
+    }
+    remove_snapshot(to.0, to.1)?;
+    let top = to.0.open()?;
+    let driver = to.0.volume.driver();
+    driver.despite_limit(&to.0.at(), &mut || top.ensure_path(to_parents, SCOPE_MODE).map(|_| ()))?;
+    let target = top.open_beneath(to_parents)?;
+    let (from_at, to_at) = (from.0.at(), to.0.at());
+    driver.snapshot(
+        PlaceIn { scope: &from_at, parent: &source, name: from_name },
+        PlaceIn { scope: &to_at, parent: &target, name: to_name },
+    )?;
+    sync_path(&top, to_parents)
+}
+
+/// Takes back [`snapshot`], however far it came.
+pub(super) fn remove_snapshot(scope: &ScopePlace, path: &Path) -> Result<()> {
+    let (parents, name) = split(path)?;
+    let Some(top) = open_if_there(scope)? else { return Ok(()) };
+    let Ok(parent) = top.open_beneath(parents) else { return Ok(()) };
+    scope.volume.driver().remove_folder(&scope.at(), &parent, name, &Silent)?;
+    Ok(parent.sync()?)
 }
 
 fn missing((scope, path): At<'_>) -> Error {
