@@ -39,6 +39,7 @@ mod suite {
     mod owners;
     mod parallel;
     mod pipes;
+    mod progress;
     mod prompts;
     mod quota;
     mod registry;

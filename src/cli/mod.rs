@@ -3,6 +3,7 @@
 pub mod node;
 pub mod owner;
 pub mod parse;
+pub mod progress;
 pub mod session;
 pub mod sharing;
 pub mod system;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Subcommand, ValueEnum};
 
 use super::parse;
+use super::progress::Progress;
 use crate::domain::owner::Owner;
 use crate::domain::permission::Level;
 use crate::domain::reference::FolderRef;
@@ -131,6 +132,9 @@ pub enum Vfolder {
         /// Remove it for good
         #[arg(long)]
         purge: bool,
+        /// How far it is
+        #[command(flatten)]
+        progress: Progress,
     },
     /// Take a folder out of the trash
     Restore {
@@ -143,6 +147,9 @@ pub enum Vfolder {
         /// OWNER/NAME or id:PREFIX
         #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
         folder: FolderRef,
+        /// How far it is
+        #[command(flatten)]
+        progress: Progress,
     },
     /// Give a folder to another owner, or move it to another volume: data, charge and record
     Transfer {
@@ -158,6 +165,9 @@ pub enum Vfolder {
         /// What the members of the project that gets it may do (default: its present level, or rw)
         #[arg(long, value_name = "LEVEL", value_parser = parse::level)]
         perm: Option<Level>,
+        /// How far it is
+        #[command(flatten)]
+        progress: Progress,
     },
     /// Make another folder with what a folder holds: at once where the storage has snapshots, else by a copy
     Clone {
@@ -182,6 +192,8 @@ pub enum Vfolder {
         /// Throw away what a clone that was cut off has copied, and begin again
         #[arg(long)]
         restart: bool,
+        #[command(flatten)]
+        progress: Progress,
     },
     /// Give users a grant on a folder, or change it
     Share {
@@ -239,6 +251,9 @@ pub enum Vfolder {
         /// All folders
         #[arg(long, conflicts_with = "folders")]
         all: bool,
+        /// How far it is
+        #[command(flatten)]
+        progress: Progress,
     },
 }
 
@@ -259,5 +274,8 @@ pub enum Trash {
         /// Only on this volume
         #[arg(long, value_parser = parse::volume)]
         volume: Option<String>,
+        /// How far it is
+        #[command(flatten)]
+        progress: Progress,
     },
 }

@@ -18,11 +18,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::CommandFactory;
 
+use crate::cli::progress::Told;
 use crate::cli::{Cli, Command, Format, Global, When};
 use crate::domain::error::{Code, Error};
 use crate::domain::name::shell_word;
 use crate::domain::permission::Actor;
 use crate::ops::{Context, Done, Reading};
+use crate::output::progress::{Counter, Mode};
 use crate::output::{self, Output, Style};
 
 /// What every command gets: how to run and how to print.
@@ -185,6 +187,16 @@ impl App {
         }
         self.out.change(kind, outcome.name(), &done.plan.message, &steps, done.plan.item.as_ref())?;
         Ok(0)
+    }
+
+    /// Tells how far work is, until it is dropped: what is done, and to what.
+    fn counter(&self, told: Told, work: &str, subject: &str) -> Counter {
+        let mode = match told {
+            Told::Auto => Mode::Auto,
+            Told::Json => Mode::Json,
+            Told::None => Mode::Silent,
+        };
+        Counter::new(&self.out, mode, work, subject)
     }
 
     /// Asks before something that cannot be taken back.

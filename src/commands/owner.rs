@@ -4,13 +4,13 @@ use anyhow::Result;
 
 use super::App;
 use crate::cli::owner::{self as cli, Limits, Project, User};
+use crate::cli::progress::Told;
 use crate::domain::owner::Owner;
 use crate::domain::record::{OwnerState, Role};
 use crate::domain::reference::FolderRef;
 use crate::ops::owner::{self, Leftovers, Properties};
 use crate::ops::transfer::Transfer;
 use crate::ops::{self, Done, change};
-use crate::output::progress::Counter;
 use crate::output::{Column, Kind};
 use crate::tree::Silent;
 
@@ -119,7 +119,7 @@ impl App {
         let reading = ops::read(&self.ctx)?;
         let state = reading.state(&self.ctx);
         let folders = owner::folders(&state, owner);
-        let counter = Counter::new(&self.out, &format!("measuring what {owner} has"));
+        let counter = self.counter(Told::Auto, "measuring", &owner.to_string());
         let planned = owner::remove(&state, owner, &leftovers, &counter)?;
         drop(counter);
         if self.ctx.dry_run {
@@ -140,11 +140,11 @@ impl App {
         match leftovers {
             Leftovers::None => {}
             Leftovers::Purged => {
-                let counter = Counter::new(&self.out, &format!("purging {folder}"));
+                let counter = self.counter(Told::Auto, "purging", &folder.to_string());
                 ops::purge::purge(&self.ctx, &folder, true, &counter)?;
             }
             Leftovers::TransferredTo(to) => {
-                let counter = Counter::new(&self.out, &format!("transferring {folder} to {to}"));
+                let counter = self.counter(Told::Auto, "transferring", &folder.to_string());
                 let request =
                     Transfer { folder, to: to.clone(), volume: None, permission: None, trashed: true };
                 ops::transfer::transfer(&self.ctx, &request, &counter)?;

@@ -3,12 +3,12 @@
 use anyhow::Result;
 
 use super::App;
+use crate::cli::progress::Told;
 use crate::cli::vfolder::Trash;
 use crate::domain::reference::FolderRef;
 use crate::ops::document::{self, Paths};
 use crate::ops::purge::{self, TrashFilter};
 use crate::ops::resolve::Folder;
-use crate::output::progress::Counter;
 use crate::output::{Column, Kind};
 use crate::plan::{Outcome, Plan};
 
@@ -35,14 +35,14 @@ impl App {
                 self.out.list("VFolder", &items, &COLUMNS)?;
                 Ok(0)
             }
-            Trash::Empty { older_than, owner, volume } => {
+            Trash::Empty { older_than, owner, volume, progress } => {
                 self.superadmin("trash empty")?;
-                self.empty(&TrashFilter { older_than, owner, volume })
+                self.empty(&TrashFilter { older_than, owner, volume }, progress.progress)
             }
         }
     }
 
-    fn empty(&self, filter: &TrashFilter) -> Result<u8> {
+    fn empty(&self, filter: &TrashFilter, told: Told) -> Result<u8> {
         let reading = self.reading()?;
         let folders = purge::trashed(&reading.state(&self.ctx), filter)?;
         let keys: Vec<String> = folders.iter().map(Folder::key).collect();
@@ -64,10 +64,12 @@ impl App {
         })?;
         let mut failed = None;
         for folder in folders {
-            let counter = Counter::new(&self.out, &format!("purging {}", folder.key()));
             // By id: the name may have been given to another folder meanwhile.
             let reference = FolderRef::Id(folder.record.digits());
-            if let Err(error) = purge::purge(&self.ctx, &reference, false, &counter) {
+            let counter = self.counter(told, "purging", &folder.key());
+            let purged = purge::purge(&self.ctx, &reference, false, &counter);
+            drop(counter);
+            if let Err(error) = purged {
                 if error.code == crate::domain::error::Code::Interrupted {
                     return Err(error.into());
                 }

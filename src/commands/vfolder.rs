@@ -3,11 +3,11 @@
 use anyhow::Result;
 
 use super::App;
+use crate::cli::progress::Told;
 use crate::cli::vfolder::{Sort, Status, Vfolder};
 use crate::domain::error::Error;
 use crate::domain::reference::FolderRef;
 use crate::ops::{change, clone, invitation, purge, share, transfer, trash, usage, vfolder};
-use crate::output::progress::Counter;
 use crate::output::{Column, Kind, Style};
 
 const KIND: &str = "VFolder";
@@ -78,22 +78,24 @@ impl App {
                 let cloneable = (cloneable || not_cloneable).then_some(cloneable);
                 self.done(KIND, change(&self.ctx, |state| vfolder::set(state, &folder, perm, cloneable))?)
             }
-            Vfolder::Delete { folder, purge: false } => {
+            Vfolder::Delete { folder, purge: false, .. } => {
                 self.done(KIND, change(&self.ctx, |state| trash::delete(state, &folder))?)
             }
-            Vfolder::Delete { folder, purge: true } => self.purge(&folder, true),
+            Vfolder::Delete { folder, purge: true, progress } => self.purge(&folder, true, progress.progress),
             Vfolder::Restore { folder } => {
                 self.done(KIND, change(&self.ctx, |state| trash::restore(state, &folder))?)
             }
-            Vfolder::Purge { folder } => self.purge(&folder, false),
-            Vfolder::Transfer { folder, to, volume, perm } => {
+            Vfolder::Purge { folder, progress } => self.purge(&folder, false, progress.progress),
+            Vfolder::Transfer { folder, to, volume, perm, progress } => {
                 let (volume, permission) = (volume, perm);
-                self.transfer(transfer::Transfer { folder, to, volume, permission, trashed: false })
+                let request = transfer::Transfer { folder, to, volume, permission, trashed: false };
+                self.transfer(&request, progress.progress)
             }
-            Vfolder::Clone { from, to, volume, linked, allow_over, resume: _, restart } => {
-                self.clone_folder(&clone::Clone { from, to, volume, linked, allow_over, restart })
+            Vfolder::Clone { from, to, volume, linked, allow_over, resume: _, restart, progress } => {
+                let request = clone::Clone { from, to, volume, linked, allow_over, restart };
+                self.clone_folder(&request, progress.progress)
             }
-            Vfolder::Usage { folders, all } => self.usage(&folders, all),
+            Vfolder::Usage { folders, all, progress } => self.usage(&folders, all, progress.progress),
         }
     }
 
@@ -134,47 +136,51 @@ impl App {
         Ok(0)
     }
 
-    fn purge(&self, folder: &FolderRef, from_ready: bool) -> Result<u8> {
+    fn purge(&self, folder: &FolderRef, from_ready: bool, told: Told) -> Result<u8> {
         let preview = purge::preview(&self.ctx, folder, from_ready)?;
         if self.ctx.dry_run {
             return self.done(KIND, preview);
         }
         let message = preview.plan.message.replace(" purged", "");
         self.confirm(&format!("Remove the {message} for good?"))?;
-        let counter = Counter::new(&self.out, &format!("purging {message}"));
-        let done = purge::purge(&self.ctx, folder, from_ready, &counter)?;
+        let counter = self.counter(told, "purging", message.trim_start_matches("vfolder "));
+        let done = purge::purge(&self.ctx, folder, from_ready, &counter);
         drop(counter);
-        self.done(KIND, done)
+        self.done(KIND, done?)
     }
 
-    fn transfer(&self, request: transfer::Transfer) -> Result<u8> {
-        let counter = Counter::new(&self.out, &format!("transferring {} to {}", request.folder, request.to));
+    fn transfer(&self, request: &transfer::Transfer, told: Told) -> Result<u8> {
+        let counter = self.counter(told, "transferring", &request.folder.to_string());
         let done = match self.ctx.dry_run {
-            true => transfer::preview(&self.ctx, &request, &counter),
-            false => transfer::transfer(&self.ctx, &request, &counter),
+            true => transfer::preview(&self.ctx, request, &counter),
+            false => transfer::transfer(&self.ctx, request, &counter),
         };
         drop(counter);
         self.done(KIND, done?)
     }
 
-    fn clone_folder(&self, request: &clone::Clone) -> Result<u8> {
-        let counter = Counter::new(&self.out, &format!("cloning {} to {}", request.from, request.to));
+    fn clone_folder(&self, request: &clone::Clone, told: Told) -> Result<u8> {
+        let counter = self.counter(told, "cloning", &format!("{} to {}", request.from, request.to));
         let done = match self.ctx.dry_run {
             true => clone::preview(&self.ctx, request, &counter),
-            false => clone::clone(&self.ctx, request, &counter, &|way| self.out.talk(way)),
+            false => {
+                clone::clone(&self.ctx, request, &counter, &|way| counter.announce(&self.out, way))
+            }
         };
         drop(counter);
         self.done(KIND, done?)
     }
 
-    fn usage(&self, references: &[FolderRef], all: bool) -> Result<u8> {
+    fn usage(&self, references: &[FolderRef], all: bool, told: Told) -> Result<u8> {
         let reading = self.reading()?;
         let state = reading.state(&self.ctx);
         let mut items = Vec::new();
         let mut failed: Option<Error> = None;
         for folder in usage::folders(&state, references, all)? {
-            let counter = Counter::new(&self.out, &format!("measuring {}", folder.key()));
-            match usage::usage(&state, &folder, &counter) {
+            let counter = self.counter(told, "measuring", &folder.key());
+            let measured = usage::usage(&state, &folder, &counter);
+            drop(counter);
+            match measured {
                 Ok(item) => items.push(item),
                 Err(error) if !all || error.code == crate::domain::error::Code::Interrupted => {
                     return Err(error.into());

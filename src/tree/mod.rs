@@ -13,7 +13,7 @@ mod walk;
 pub trait Progress: Sync {
     /// `entries` more files and directories, `bytes` more allocated bytes are done.
     fn add(&self, entries: u64, bytes: u64);
-    /// How much there is to do, where that is known.
+    /// What follows is so many entries and so many bytes, zero where that is not known; the count begins anew.
     fn expect(&self, _entries: u64, _bytes: u64) {}
     /// True once the work should stop at the next entry (a signal came).
     fn stopped(&self) -> bool;
