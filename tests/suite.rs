@@ -16,6 +16,7 @@ mod support;
 mod suite {
     mod actions;
     mod cephfs;
+    mod clone;
     mod consistency;
     mod crash;
     mod dedicated;

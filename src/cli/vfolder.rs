@@ -192,6 +192,7 @@ pub enum Vfolder {
         /// Throw away what a clone that was cut off has copied, and begin again
         #[arg(long)]
         restart: bool,
+        /// How far it is
         #[command(flatten)]
         progress: Progress,
     },

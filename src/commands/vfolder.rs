@@ -163,9 +163,7 @@ impl App {
         let counter = self.counter(told, "cloning", &format!("{} to {}", request.from, request.to));
         let done = match self.ctx.dry_run {
             true => clone::preview(&self.ctx, request, &counter),
-            false => {
-                clone::clone(&self.ctx, request, &counter, &|way| counter.announce(&self.out, way))
-            }
+            false => clone::clone(&self.ctx, request, &counter, &|way| counter.announce(&self.out, way)),
         };
         drop(counter);
         self.done(KIND, done?)

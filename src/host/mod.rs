@@ -20,6 +20,7 @@ pub mod probe;
 pub mod process;
 pub mod program;
 pub mod project;
+pub mod reflink;
 pub mod signals;
 pub mod space;
 pub mod supervise;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use super::document::{self, Paths};
-use super::resolve::Folder;
+use super::resolve::{self, Folder};
 use super::{Context, Done, State, lock, read, room, scope, sidecar};
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::quota::Folders;
@@ -155,17 +155,10 @@ fn begin_work(ctx: &Context, locked: &Locked, way: &Way) -> Result<Intent> {
 
 /// The same way as the registry has it after the long work: limits may have been changed meanwhile, and the folder renamed.
 fn again(registry: &Registry, way: &Way) -> Result<Way> {
-    let id = way.target.record.id;
-    for key in registry.find_text::<VFolder>(&id.to_string()) {
-        if let Some(record) = registry.get::<VFolder>(&key)?
-            && record.id == id
-            && let Some(target) = Folder::from(&key, record)
-        {
-            let to = scope::Site::of_folder(registry, &target.owner, &target.record)?;
-            return Ok(Way { target, to, ..way.clone() });
-        }
-    }
-    Err(Error::conflict(format!("the vfolder {} is no longer there", way.target.key())))
+    let gone = || Error::conflict(format!("the vfolder {} is no longer there", way.target.key()));
+    let target = resolve::with_id(registry, way.target.record.id)?.ok_or_else(gone)?;
+    let to = scope::Site::of_folder(registry, &target.owner, &target.record)?;
+    Ok(Way { target, to, ..way.clone() })
 }
 
 fn resumable(error: Error, way: &Way) -> Error {

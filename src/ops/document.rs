@@ -69,6 +69,12 @@ pub fn vfolder(
     if let (Some(transit), Value::Object(map)) = (&record.transfer, &mut item) {
         map.insert("transfer".to_owned(), json!({"to": transit.to, "volume": transit.volume}));
     }
+    if let (Some(clone), Value::Object(map)) = (&record.clone, &mut item) {
+        map.insert(
+            "clone".to_owned(),
+            json!({"source": resolve::with_id(registry, clone.of)?.map(|f| f.key())}),
+        );
+    }
     if let (Some(at), Value::Object(map)) = (record.trashed_at, &mut item) {
         map.insert("trashed_at".to_owned(), json!(at));
     }

@@ -41,8 +41,8 @@ pub(super) fn check(state: &State<'_>, reference: &FolderRef, from_ready: bool) 
         site.place.volume.driver().require_able(Work::Scope)?;
     }
     let path = site.place.path().join(folder.record.place());
-    in_use::require_unused(state.registry, &key, &folder.record, &path)?;
     require_left_alone(state, &folder)?;
+    in_use::require_unused(state.registry, &key, &folder.record, &path)?;
     Ok((folder, site))
 }
 

@@ -1,5 +1,7 @@
 //! From what was typed to records: folders, volumes, owners.
 
+use uuid::Uuid;
+
 use crate::domain::error::{Error, Result};
 use crate::domain::name::printable;
 use crate::domain::owner::{Owner, split_folder_key};
@@ -87,6 +89,18 @@ fn by_id(state: &State<'_>, prefix: &str) -> Result<Option<Folder>> {
         }
     }
     only(found, &format!("id:{prefix}"))
+}
+
+/// The folder with an id, where there is one.
+pub fn with_id(registry: &Registry, id: Uuid) -> Result<Option<Folder>> {
+    for key in registry.find_text::<VFolder>(&id.to_string()) {
+        if let Some(folder) = registry.get::<VFolder>(&key)?.and_then(|record| Folder::from(&key, record))
+            && folder.record.id == id
+        {
+            return Ok(Some(folder));
+        }
+    }
+    Ok(None)
 }
 
 fn by_name(state: &State<'_>, name: &str) -> Result<Option<Folder>> {

@@ -30,8 +30,8 @@ pub fn delete(state: &State<'_>, reference: &FolderRef) -> Result<Plan> {
         return Err(Error::storage(format!("{} is missing", path.display()))
             .hint(format!("if it is gone for good, forget it: vfadm vfolder delete {key} --purge")));
     }
-    in_use::require_unused(state.registry, &key, &folder.record, &path)?;
     require_left_alone(state, &folder)?;
+    in_use::require_unused(state.registry, &key, &folder.record, &path)?;
     let record = VFolder { status: Status::Trashed, trashed_at: Some(now()), ..folder.record.clone() };
     let message = format!("vfolder {key} moved to the trash");
     let mut plan = moved(state, &folder, record, &site, Outcome::Deleted, message)?;

@@ -135,6 +135,7 @@ fn existing_folder(
             return Err(Error::conflict(format!("the vfolder {key} is being purged"))
                 .hint(format!("vfadm vfolder purge {key} goes on with it, if it was cut off")));
         }
+        Status::Copying if record.clone.is_some() => return Err(not_ready(&folder)),
         _ => {}
     }
     let differs = if request.volume.as_ref().is_some_and(|v| *v != record.volume) {

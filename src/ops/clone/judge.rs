@@ -11,11 +11,13 @@ use crate::domain::quota::{DriverKind, Folders};
 use crate::domain::record::{Cloning, Status, VFolder, Volume};
 use crate::domain::size;
 use crate::host::process;
+use crate::host::reflink::can_share;
 use crate::ops::resolve::{self, Folder};
 use crate::ops::room::Need;
 use crate::ops::scope::Site;
 use crate::ops::vfolder::{permission_for, require_ready, require_use_of};
 use crate::ops::{State, claim, in_use};
+use crate::plan::VolumeAt;
 use crate::plan::intent::long_work_on;
 use crate::quota::Work;
 use crate::registry::now;
@@ -64,6 +66,8 @@ pub(super) struct Way {
     pub(super) target: Folder,
     pub(super) to: Site,
     pub(super) means: Means,
+    /// Whether the new folder is charged rightly for what it shares with the source.
+    pub(super) may_share: bool,
     /// True where an earlier run recorded it.
     pub(super) begun: bool,
 }
@@ -112,7 +116,7 @@ impl Way {
     /// How it will have ended.
     pub(super) fn message(&self) -> String {
         let (source, target) = (self.source.key(), self.target.key());
-        match self.from.place.volume.name == self.to.place.volume.name {
+        match is_same_volume(&self.from, &self.to) {
             true => format!("vfolder {target} cloned from {source}"),
             false => format!("vfolder {target} cloned from {source} on '{}'", self.to.place.volume.name),
         }
@@ -162,9 +166,10 @@ pub(super) fn judge(state: &State<'_>, request: &Clone) -> Result<Way> {
             extra: Default::default(),
         },
     };
-    let means = means(&from, &to, request.linked)?;
+    let may_share = may_share(&from, &to)?;
+    let means = means(&from, &to, request.linked, may_share)?;
     let target = Folder { owner, name, record };
-    let way = Way { source, from, target, to, means, begun: id.is_some() };
+    let way = Way { source, from, target, to, means, may_share, begun: id.is_some() };
     require_able(&way)?;
     let path = way.from.place.path().join(way.source.record.place());
     in_use::require_no_mount(&way.source.key(), &path)?;
@@ -222,32 +227,45 @@ fn cut_off(
     }
 }
 
-fn means(from: &Site, to: &Site, linked: bool) -> Result<Means> {
+fn is_same_volume(from: &Site, to: &Site) -> bool {
+    from.place.volume.name == to.place.volume.name
+}
+
+fn is_same_scope(from: &Site, to: &Site) -> bool {
+    is_same_volume(from, to) && from.place.owner == to.place.owner
+}
+
+fn may_share(from: &Site, to: &Site) -> Result<bool> {
+    let same = is_same_scope(from, to);
+    for volume in [&from.place.volume, &to.place.volume] {
+        if !volume.driver().reflinks_charge_rightly(&volume.path, volume.folders, same)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn means(from: &Site, to: &Site, linked: bool, may_share: bool) -> Result<Means> {
     let (source, target) = (&from.place.volume, &to.place.volume);
-    let same_volume = source.name == target.name;
-    let same_scope = same_volume && from.place.owner == to.place.owner;
-    let (driver, folders) = (source.driver(), source.folders);
-    let snapshots = same_volume && driver.snapshots(folders);
-    if snapshots && (same_scope || linked) {
+    let snapshots = is_same_volume(from, to) && source.driver().snapshots(source.folders);
+    if snapshots && (is_same_scope(from, to) || linked) {
         return Ok(Means::Snapshot);
     }
     if linked {
-        let why = match same_volume {
+        let why = match is_same_volume(from, to) {
             false => format!("'{}' and '{}' are two volumes", source.name, target.name),
-            true => format!("the volume '{}' has no snapshots of a {}", source.name, folders.name()),
+            true => format!("the volume '{}' has no snapshots of a {}", source.name, source.folders.name()),
         };
         return Err(Error::storage(format!("a linked clone cannot be made: {why}"))
             .hint("without --linked it is copied"));
     }
-    let is_zfs = |volume: &crate::plan::VolumeAt| {
-        volume.storage.driver == DriverKind::Zfs && volume.folders == Folders::Dataset
-    };
-    if is_zfs(source) && is_zfs(target) {
-        return Ok(Means::Stream);
-    }
-    let shares = driver.reflinks_charge_rightly(&source.path, folders, same_scope)?
-        && target.driver().reflinks_charge_rightly(&target.path, target.folders, same_scope)?;
-    Ok(if shares { Means::Reflink } else { Means::Copy })
+    let is_zfs =
+        |volume: &VolumeAt| volume.storage.driver == DriverKind::Zfs && volume.folders == Folders::Dataset;
+    Ok(match () {
+        () if is_zfs(source) && is_zfs(target) => Means::Stream,
+        () if may_share && can_share(&source.open()?, &target.open()?) => Means::Reflink,
+        () => Means::Copy,
+    })
 }
 
 fn require_able(way: &Way) -> Result<()> {

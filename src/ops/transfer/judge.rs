@@ -190,10 +190,10 @@ pub(super) fn judge(state: &State<'_>, request: &Transfer) -> Result<Found> {
     };
     let way = Way { route: route(&from, &to), folder, from, to, transit, begun: false };
     require_able(&way)?;
+    require_left_alone(state, &way.folder)?;
     let path = way.from.place.path().join(way.folder.record.place());
     in_use::require_unused(state.registry, &way.folder.key(), &way.folder.record, &path)?;
     in_use::require_no_mount(&way.folder.key(), &path)?;
-    require_left_alone(state, &way.folder)?;
     Ok(Found::Way(way))
 }
 
