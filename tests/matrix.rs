@@ -21,6 +21,8 @@ mod support;
 
 #[path = "matrix/cases.rs"]
 mod cases;
+#[path = "matrix/clones.rs"]
+mod clones;
 #[path = "matrix/drivers.rs"]
 mod drivers;
 #[path = "matrix/escapes.rs"]

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::Path;
 
+use crate::clones;
 use crate::drivers::Expect;
 use crate::escapes::found_and_mended;
 use crate::site::{NOBODY, Site, Write, write};
@@ -36,6 +37,10 @@ pub const CASES: &[Case] = &[
     Case { name: "transfer", run: transfers::transfer },
     Case { name: "transfer_full", run: |s| seen(transfers::transfer_full(s)) },
     Case { name: "transfer_volume", run: transfers::transfer_volume },
+    Case { name: "clone", run: clones::clone },
+    Case { name: "clone_within", run: clones::clone_within },
+    Case { name: "clone_full", run: |s| seen(clones::clone_full(s)) },
+    Case { name: "clone_volume", run: clones::clone_volume },
     Case { name: "escapes", run: escapes },
     Case { name: "gone_without_a_trace", run: |s| seen(gone_without_a_trace(s)) },
 ];

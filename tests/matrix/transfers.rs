@@ -9,7 +9,7 @@ use crate::site::{Site, write};
 use crate::support::MIB;
 
 /// Fills a folder with what a tenant may have: a file of so many MiB, a second name for it, links, a FIFO.
-fn fill(folder: &Path, mib: u64) -> String {
+pub fn fill(folder: &Path, mib: u64) -> String {
     let below = folder.join("a/b");
     fs::create_dir_all(&below).unwrap();
     assert_eq!(write(folder, "file", mib).error, None);
@@ -22,7 +22,7 @@ fn fill(folder: &Path, mib: u64) -> String {
 }
 
 /// What is in it: names, types, owners, sizes, times, numbers of names, and a sum of the content.
-fn listing(folder: &Path) -> String {
+pub fn listing(folder: &Path) -> String {
     let mut lines = Vec::new();
     let mut left = vec![folder.to_owned()];
     while let Some(dir) = left.pop() {
@@ -56,7 +56,7 @@ fn listing(folder: &Path) -> String {
 
 /// Usage may lag; it is waited for.
 #[track_caller]
-fn charged(site: &Site<'_>, owner: &str, what: &str, holds: impl Fn(u64) -> bool) {
+pub fn charged(site: &Site<'_>, owner: &str, what: &str, holds: impl Fn(u64) -> bool) {
     for _ in 0..120 {
         let scope = site.scope(owner);
         match scope["used_bytes"].as_u64() {
@@ -69,7 +69,7 @@ fn charged(site: &Site<'_>, owner: &str, what: &str, holds: impl Fn(u64) -> bool
 }
 
 #[track_caller]
-fn in_order(site: &Site<'_>) {
+pub fn in_order(site: &Site<'_>) {
     site.ok("volume check v");
     site.ok("volume check spare");
     site.ok("quota audit v");

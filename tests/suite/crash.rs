@@ -2,6 +2,8 @@
 //! the first test), so killing at each state-changing call and at `exit_group` leaves every state that exists between
 //! two calls. `VFADM_CRASH=every` kills at the other calls too.
 
+mod cases;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
@@ -11,6 +13,7 @@ use std::process::Command;
 use crate::support::{Lab, MIB, Output, VFADM, kernel_limits, wait_until, words};
 
 use super::consistency::{assert_whole, kernel_matches_registry, no_intents, records};
+use cases::{CLONE_CASES, CUT_OFF, Case, FOLDER_CASES, QUOTA_CASES, TRANSFER_CASES};
 
 /// Calls after which disk, kernel or the outside is another one. Opens count where they create or cut a file, `fcntl`
 /// where it locks.
@@ -23,119 +26,6 @@ const CHANGES: &str = "open openat openat2 creat write writev pwrite64 pwritev p
 
 /// One place to die: the `nth` call of this name in any one thread.
 type Point = (String, usize);
-
-struct Case {
-    name: &'static str,
-    /// Brings the lab to the state before the command, from whatever state it is in.
-    arrange: &'static [&'static str],
-    command: &'static str,
-    /// Exit codes of the same command afterwards.
-    again: &'static [i32],
-    /// Purges are finished by the same command only; everything else by the next one, whatever it is.
-    long: bool,
-    /// Where the data of `alice/data` must still be after the second run, and in which status; `None`: it is to be gone.
-    kept: Option<(&'static str, &'static str)>,
-}
-
-const FOLDER_CASES: &[Case] = &[
-    Case {
-        name: "create, with its scope",
-        arrange: &[],
-        command: "vfolder create alice/data",
-        again: &[0, 4],
-        long: false,
-        kept: None,
-    },
-    Case {
-        name: "create, in a scope that is there",
-        arrange: &["vfolder create alice/other"],
-        command: "vfolder create alice/data --cloneable",
-        again: &[0, 4],
-        long: false,
-        kept: None,
-    },
-    Case {
-        name: "delete",
-        arrange: &["vfolder create alice/data"],
-        command: "vfolder delete alice/data",
-        again: &[0],
-        long: false,
-        kept: Some(("alice/data", "trashed")),
-    },
-    Case {
-        name: "restore",
-        arrange: &["vfolder create alice/data", "vfolder delete alice/data"],
-        command: "vfolder restore alice/data",
-        again: &[0],
-        long: false,
-        kept: Some(("alice/data", "ready")),
-    },
-    Case {
-        name: "purge, with its scope",
-        arrange: &["vfolder create alice/data", "vfolder delete alice/data"],
-        command: "vfolder purge alice/data --yes",
-        again: &[0, 3],
-        long: true,
-        kept: None,
-    },
-    Case {
-        name: "delete and purge, in a scope that stays",
-        arrange: &["vfolder create alice/other", "vfolder create alice/data"],
-        command: "vfolder delete alice/data --purge --yes",
-        again: &[0, 3],
-        long: true,
-        kept: None,
-    },
-];
-
-const TRANSFER_CASES: &[Case] = &[
-    Case {
-        name: "transfer, by the storage itself",
-        arrange: &["vfolder create alice/data"],
-        command: "vfolder transfer alice/data bob",
-        again: &[0, 3],
-        long: false,
-        kept: Some(("bob/data", "ready")),
-    },
-    Case {
-        name: "transfer, by a copy",
-        arrange: &["vfolder create alice/other", "vfolder create alice/data"],
-        command: "vfolder transfer alice/data bob --volume second",
-        again: &[0, 3],
-        long: true,
-        kept: Some(("bob/data", "ready")),
-    },
-    Case {
-        name: "transfer, taken back",
-        arrange: &["vfolder create alice/data", CUT_OFF],
-        command: "vfolder transfer alice/data alice",
-        again: &[0],
-        long: true,
-        kept: Some(("alice/data", "ready")),
-    },
-];
-
-/// Stands for a transfer that is killed while it copies.
-const CUT_OFF: &str = "vfolder transfer alice/data bob --volume second";
-
-const QUOTA_CASES: &[Case] = &[
-    Case {
-        name: "quota set, another limit",
-        arrange: &["vfolder create alice/data", "quota set alice 32m"],
-        command: "quota set alice 64m",
-        again: &[0],
-        long: false,
-        kept: Some(("alice/data", "ready")),
-    },
-    Case {
-        name: "quota set, before the first folder",
-        arrange: &[],
-        command: "quota set alice 64m",
-        again: &[0],
-        long: false,
-        kept: None,
-    },
-];
 
 fn traced(lab: &Lab, file: &Path, options: &[String], command: &str) -> Output {
     let mut strace = Command::new("/usr/bin/strace");
@@ -350,6 +240,24 @@ fn transfers_survive_a_kill_at_any_call_on_btrfs() {
     lab.ok(&format!("volume add second {} --quota btrfs", image.mount.display()));
     lab.ok("volume set local --default");
     for case in &TRANSFER_CASES[..2] {
+        die_everywhere(&lab, case);
+    }
+}
+
+#[test]
+fn clones_survive_a_kill_at_any_call_on_a_plain_directory() {
+    let lab = Lab::plain();
+    for case in CLONE_CASES {
+        die_everywhere(&lab, case);
+    }
+}
+
+#[test]
+fn clones_survive_a_kill_at_any_call_on_btrfs() {
+    let lab = Lab::btrfs();
+    lab.ok("user set alice --default-quota 48m");
+    lab.ok("user set bob --default-quota 32m");
+    for case in CLONE_CASES {
         die_everywhere(&lab, case);
     }
 }
