@@ -17,6 +17,9 @@ use super::error::{Error, Result};
 /// Inode number of the root directory of every subvolume (`BTRFS_FIRST_FREE_OBJECTID`).
 pub const ROOT_INODE: u64 = 256;
 
+/// Inode number of what stands in a snapshot for a subvolume inside of its source (`BTRFS_EMPTY_SUBVOL_DIR_OBJECTID`).
+pub const STUB_INODE: u64 = 2;
+
 /// How the kernel counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accounting {
@@ -201,8 +204,21 @@ fn name_field<const N: usize>(name: &OsStr) -> nix::Result<[u8; N]> {
 /// Makes a subvolume as the entry `name` of `parent`. With a qgroup it is a member of it from its first byte on;
 /// the kernel passes over a qgroup that does not exist. The mode follows the umask.
 pub fn subvolume_create(parent: &Dir, name: &OsStr, qgroup: Option<u64>) -> Result<()> {
+    make_subvolume(24, 0, parent, name, qgroup)
+        .map_err(|e| Error::path("create subvolume", parent.join(name), e))
+}
+
+/// Makes a writable snapshot of the subvolume `of` (its root directory) as the entry `name` of `parent`; what was
+/// written to it before is in it, and both are on the disk when the call returns. Subvolumes inside of `of` are empty
+/// directories ([`STUB_INODE`]) there. The qgroup is as in [`subvolume_create`].
+pub fn snapshot_create(of: &Dir, parent: &Dir, name: &OsStr, qgroup: u64) -> Result<()> {
+    let of = of.as_fd().as_raw_fd();
+    make_subvolume(23, of.into(), parent, name, Some(qgroup))
+        .map_err(|e| Error::path("create snapshot", parent.join(name), e))
+}
+
+fn make_subvolume(request: u64, fd: i64, parent: &Dir, name: &OsStr, qgroup: Option<u64>) -> nix::Result<()> {
     const QGROUP_INHERIT: u64 = 1 << 2;
-    let failed = |e: Errno| Error::path("create subvolume", parent.join(name), e);
     let inherit = Inherit {
         flags: 0,
         qgroups: 1,
@@ -212,20 +228,20 @@ pub fn subvolume_create(parent: &Dir, name: &OsStr, qgroup: Option<u64>) -> Resu
         qgroup: qgroup.unwrap_or(0),
     };
     let mut args = VolumeArgs2 {
-        fd: 0,
+        fd,
         transid: 0,
         flags: 0,
         size: 0,
         inherit: std::ptr::null(),
         unused: [0; 2],
-        name: name_field(name).map_err(failed)?,
+        name: name_field(name)?,
     };
     if qgroup.is_some() {
         args.flags = QGROUP_INHERIT;
         args.size = size_of::<Inherit>() as u64;
         args.inherit = &raw const inherit;
     }
-    ioctl(parent, WRITE, 24, &mut args).map_err(failed)
+    ioctl(parent, WRITE, request, &mut args)
 }
 
 /// Removes the subvolume that is the entry `name` of `parent`, whatever it holds, without a walk: its blocks are

@@ -15,6 +15,7 @@ mod audit;
 mod handover;
 mod mode;
 mod room;
+mod snapshot;
 pub(super) mod subvolume;
 
 use std::ffi::OsStr;
@@ -26,7 +27,7 @@ use nix::libc;
 use super::{Capacity, Escape, Handover, PlaceIn, QuotaDriver, Readiness, Reading, Removal, ScopeAt, plain};
 use crate::domain::error::{Error, Result};
 use crate::domain::quota::{DriverKind, Enforcement, Folders};
-use crate::host::btrfs::qgroups::{Qgroups, number};
+use crate::host::btrfs::qgroups::{Mode, Qgroups, number};
 use crate::host::btrfs::{self, Destroyed, search};
 use crate::host::dir::Dir;
 use crate::host::{self, Error as HostError};
@@ -261,6 +262,19 @@ impl QuotaDriver for Btrfs {
 
     fn hand_over(&self, from: PlaceIn<'_>, to: PlaceIn<'_>) -> Result<()> {
         handover::hand_over(from, to)
+    }
+
+    fn snapshots(&self, folders: Folders) -> bool {
+        folders == Folders::Subvolume
+    }
+
+    fn snapshot(&self, from: PlaceIn<'_>, to: PlaceIn<'_>) -> Result<()> {
+        snapshot::snapshot(from, to)
+    }
+
+    /// Simple quotas charge an extent to the subvolume that wrote it first, full qgroups to each that has it.
+    fn reflinks_charge_rightly(&self, volume: &Path, _folders: Folders, same_scope: bool) -> Result<bool> {
+        Ok(same_scope || Qgroups::of(&plain::open_volume(volume)?)?.mode()? != Mode::Simple)
     }
 
     fn charge_of(&self, scope: &ScopeAt<'_>, folder: &Dir) -> Result<Option<u64>> {

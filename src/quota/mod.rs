@@ -285,6 +285,33 @@ pub trait QuotaDriver: Send + Sync {
         Ok(None)
     }
 
+    /// True where a folder of this kind can be had again at once by the storage's own snapshot, whatever its size.
+    fn snapshots(&self, _folders: Folders) -> bool {
+        false
+    }
+
+    /// Makes `to`, an entry that does not exist, a folder with what the folder `from` holds, by the storage's own
+    /// snapshot: owner, mode and times are those of the source. Both scopes are of one volume. What both share stays
+    /// charged to the scope that wrote it (full qgroups charge it to both); what is written to the new folder later is
+    /// charged to `to.scope`. An unfinished one is removed by [`QuotaDriver::remove_folder`] and made again.
+    fn snapshot(&self, from: PlaceIn<'_>, _to: PlaceIn<'_>) -> Result<()> {
+        let path = from.parent.join(from.name);
+        Err(Error::storage(format!("the storage takes no snapshot of {}", path.display())))
+    }
+
+    /// Whether a copy that shares its extents with the source (`FICLONE`) charges the scope that it is in like one of
+    /// its own, so that a clone may share them. `same_scope`: source and copy are in one scope.
+    fn reflinks_charge_rightly(&self, _volume: &Path, _folders: Folders, _same_scope: bool) -> Result<bool> {
+        Ok(true)
+    }
+
+    /// Makes `to`, an entry that does not exist, a folder with what `from` holds, by a stream of the storage's own that
+    /// charges `to.scope` in full; false, and nothing done, where the storage has none. Long work, that can be
+    /// interrupted; an unfinished one is removed by [`QuotaDriver::remove_folder`].
+    fn send(&self, _from: PlaceIn<'_>, _to: PlaceIn<'_>, _progress: &dyn Progress) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Looks for what gets past the limits of these scopes, and for what the storage holds without one of them. Walks
     /// trees where that is the only way.
     fn audit(&self, _volume: &Path, _scopes: &[ScopeAt<'_>], _found: &mut dyn FnMut(Escape)) -> Result<()> {

@@ -18,6 +18,7 @@ const QUOTA_TREE: u64 = 8;
 /// `BTRFS_LAST_FREE_OBJECTID`: the last number that a subvolume can have.
 const LAST_SUBVOLUME: u64 = -256i64 as u64;
 
+const INODE_REF: u32 = 12;
 /// Unlike `DIR_INDEX`, these are not put off until a commit.
 const DIR_ITEM: u32 = 84;
 const ROOT_ITEM: u32 = 132;
@@ -177,6 +178,33 @@ pub fn children(dir: &Dir, id: u64) -> Result<Vec<Child>> {
         ControlFlow::Continue(())
     })?;
     Ok(found)
+}
+
+/// How many levels of directories are followed upwards: somebody who moves them at the same time could make it a circle.
+const LEVELS: usize = 100_000;
+
+/// The names that lead from the root of the subvolume `tree` to a directory in it, however long that path is; `None`
+/// when there is no such directory.
+pub fn names_to(dir: &Dir, tree: u64, directory: u64) -> Result<Option<Vec<OsString>>> {
+    let (mut here, mut names) = (directory, Vec::new());
+    while here != super::ROOT_INODE {
+        let mut found = None;
+        // A directory has one name.
+        search(dir, tree, (here, INODE_REF, 0), (here, INODE_REF, u64::MAX), &mut |item| {
+            found = parse_inode_ref(item.key, item.data);
+            ControlFlow::Break(())
+        })?;
+        let Some((parent, name)) = found.filter(|_| names.len() < LEVELS) else { return Ok(None) };
+        names.push(name);
+        here = parent;
+    }
+    names.reverse();
+    Ok(Some(names))
+}
+
+fn parse_inode_ref(key: Key, data: &[u8]) -> Option<(u64, OsString)> {
+    let length = le16(data, 8)?;
+    Some((key.2, OsString::from_vec(data.get(10..10 + length)?.to_vec())))
 }
 
 /// True while the subvolume exists or is still being freed.
@@ -354,6 +382,15 @@ mod tests {
         let child = Child { id: 300, dir: 257, name: "nest".into() };
         assert_eq!(parse_root_ref((256, ROOT_REF, 300), &data), Some(child));
         assert_eq!(parse_root_ref((256, ROOT_REF, 300), &data[..20]), None);
+    }
+
+    #[test]
+    fn the_name_of_a_directory_is_read_with_its_parent() {
+        let mut data = words(&[5]);
+        data.extend(3u16.to_le_bytes());
+        data.extend(b"sub");
+        assert_eq!(parse_inode_ref((300, INODE_REF, 256), &data), Some((256, "sub".into())));
+        assert_eq!(parse_inode_ref((300, INODE_REF, 256), &data[..12]), None);
     }
 
     #[test]

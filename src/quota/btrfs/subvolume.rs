@@ -1,19 +1,17 @@
 //! Removes a subvolume and those that a tenant made inside it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 use nix::libc;
 
 use super::room::Charged;
 use crate::host::btrfs::qgroups::Qgroups;
-use crate::host::btrfs::search::{Child, children};
-use crate::host::btrfs::{
-    ROOT_INODE, is_read_only, is_subvolume, path_of_inode, set_read_only, subvolume_destroy, subvolume_id,
-};
+use crate::host::btrfs::search::{Child, children, names_to};
+use crate::host::btrfs::{is_read_only, is_subvolume, set_read_only, subvolume_destroy, subvolume_id};
 use crate::host::dir::Dir;
 use crate::host::{Error, Result};
 use crate::tree::Progress;
-use crate::tree::remove::{RemoveOptions, remove as remove_tree};
 
 /// How deep nested subvolumes are followed with open handles; deeper ones are moved up first.
 const DEPTH: u32 = 16;
@@ -36,19 +34,7 @@ pub(in crate::quota) fn remove(
     name: &OsStr,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let mut removal = Removal { scope, progress, top: None };
-    match removal.remove(parent, name, 0) {
-        // A nested subvolume at a path that is too long to be looked up: walk.
-        Err(e) if e.errno() == Some(libc::ENAMETOOLONG) => {}
-        other => return other.map(drop),
-    }
-    let nested = |parent: &Dir, name: &OsStr| remove(scope, parent, name, progress);
-    let options = RemoveOptions { subvolume: Some(&nested), threads: 1 };
-    let dir = parent.open_dir(name)?;
-    for entry in dir.names()? {
-        remove_tree(&dir, &entry, &options, progress)?;
-    }
-    removal.remove(parent, name, 0).map(drop)
+    Removal { scope, progress, top: None }.remove(parent, name, 0).map(drop)
 }
 
 impl Removal<'_> {
@@ -110,19 +96,36 @@ impl Removal<'_> {
     }
 }
 
-/// The directory that holds a nested subvolume; `None` when a tenant moved it meanwhile.
+/// The directory that holds a nested subvolume of `dir`; `None` when a tenant moved it meanwhile.
 fn holder(dir: &Dir, id: u64, child: &Child) -> Result<Option<Dir>> {
-    if child.dir == ROOT_INODE {
-        return dir.try_clone().map(Some);
-    }
-    let Some(path) = present(path_of_inode(dir, id, child.dir))? else { return Ok(None) };
-    let Some(found) = present(dir.open_beneath(path.as_ref()))? else { return Ok(None) };
+    let Some(names) = names_to(dir, id, child.dir)? else { return Ok(None) };
+    let Some(found) = present(open_long(dir, names.iter()))? else { return Ok(None) };
     let same = found.stat_self()?.st_ino == child.dir && subvolume_id(&found)? == id;
     Ok(same.then_some(found))
 }
 
+/// How many bytes of a path one call takes: the kernel takes 4095.
+const LENGTH: usize = 2048;
+
+/// Opens a directory below another one, by a path of any length, without following a link, leaving it or crossing a
+/// mount.
+pub(super) fn open_long<'a>(dir: &Dir, names: impl Iterator<Item = &'a OsString>) -> Result<Dir> {
+    let mut here = dir.try_clone()?;
+    let mut path = PathBuf::new();
+    for name in names {
+        path.push(name);
+        if path.as_os_str().len() > LENGTH {
+            here = here.open_beneath(&std::mem::take(&mut path))?;
+        }
+    }
+    match path.as_os_str().is_empty() {
+        true => Ok(here),
+        false => here.open_beneath(&path),
+    }
+}
+
 /// `None` for what is not (or no longer) there.
-fn present<T>(result: Result<T>) -> Result<Option<T>> {
+pub(super) fn present<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(e)

@@ -1,6 +1,7 @@
 //! The driver on a real filesystem.
 
 mod removal;
+mod snapshot;
 
 use nix::errno::Errno;
 use std::fs::{self, File};
