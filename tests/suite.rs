@@ -44,6 +44,8 @@ mod suite {
     mod prompts;
     mod quota;
     mod registry;
+    mod registry_edit;
+    mod registry_restore;
     mod sessions;
     mod sharing;
     mod slurm;

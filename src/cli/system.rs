@@ -39,6 +39,36 @@ pub enum Registry {
     Check,
     /// Print the JSON Schema of its records
     Schema,
+    /// Copy it into a file, or show the backups of it
+    Backup {
+        /// A new file, a directory that gets one, or - for stdout
+        #[arg(value_name = "FILE", required_unless_present = "list")]
+        file: Option<PathBuf>,
+        /// Show the backups that vfadm keeps by itself
+        #[arg(long, conflicts_with_all = ["file", "force"])]
+        list: bool,
+        /// Replace a file that is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Bring an earlier one back, also where the present one has gone or is broken; sessions stay as they are
+    Restore {
+        /// The generation of a backup, or a file
+        #[arg(value_name = "GENERATION|FILE", required_unless_present = "latest")]
+        from: Option<PathBuf>,
+        /// The newest backup that can be read and is not the present registry
+        #[arg(long, conflicts_with = "from")]
+        latest: bool,
+        /// Also one of another registry; also while a command works on a folder; forget sessions on folders that go
+        #[arg(long)]
+        force: bool,
+    },
+    /// Change it with an editor (VISUAL, EDITOR): it is checked, and the difference shown, before it counts
+    Edit {
+        /// A text that an earlier edit kept
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
     /// Show what was changed, when, by whom and by which command, the oldest first
     Log(Log),
     /// Take the last change back, where it changed nothing but the registry

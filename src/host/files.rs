@@ -149,6 +149,11 @@ pub fn own_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
 
+/// The group that this process runs as.
+pub fn own_gid() -> u32 {
+    nix::unistd::getegid().as_raw()
+}
+
 /// True when this process runs as root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()

@@ -5,6 +5,7 @@ pub mod btrfs;
 pub mod copying;
 pub mod deadline;
 pub mod dir;
+pub mod editor;
 pub mod entries;
 pub mod error;
 pub mod files;

@@ -18,6 +18,7 @@ pub mod owner;
 pub mod places;
 pub mod purge;
 pub mod quota;
+pub mod registry;
 pub mod resolve;
 pub mod room;
 pub mod run;

@@ -3,10 +3,12 @@
 
 use serde_json::{Value, json};
 
+use super::resolve;
+use super::scope::Site;
 use crate::domain::error::Result;
-use crate::domain::owner::Owner;
-use crate::domain::record::{Project, Scope, User, VFolder, Volume};
-use crate::plan::{ScopePlace, Step, VolumeAt};
+use crate::domain::owner::{Owner, split_folder_key, split_scope_key};
+use crate::domain::record::{Project, Record, Scope, User, VFolder, Volume};
+use crate::plan::{Plan, ScopePlace, Step, VolumeAt};
 use crate::registry::Registry;
 
 /// A document as YAML text: one key a line, the values in flow style.
@@ -109,4 +111,53 @@ pub fn owner_changed(registry: &Registry, owner: &Owner, dir: &str, record: &Val
         steps.push(scope(registry, &place, &found, record));
     }
     Ok(steps)
+}
+
+/// Adds to a plan what brings the notes beside the data up to date with a record of `registry`, as it will be.
+pub fn follow(registry: &Registry, section: &str, key: &str, plan: &mut Plan) -> Result<()> {
+    match section {
+        VFolder::SECTION => {
+            if let (Some((owner, name)), Some(record)) =
+                (split_folder_key(key), registry.get::<VFolder>(key)?)
+            {
+                let site = Site::of_folder(registry, &owner, &record)?;
+                plan.after.push(folder(registry, &site.place, name, &record));
+            }
+        }
+        Scope::SECTION => {
+            if let (Some((owner, volume)), Some(record)) = (split_scope_key(key), registry.get::<Scope>(key)?)
+                && record.present
+            {
+                let site = Site::find(registry, &owner, volume, &registry.require::<Volume>(volume)?)?;
+                plan.after.push(scope(registry, &site.place, &record, &owner_record(registry, &owner)?));
+            }
+        }
+        User::SECTION | Project::SECTION => {
+            let owner = match section {
+                User::SECTION => Owner::User(key.to_owned()),
+                _ => Owner::Project(key.to_owned()),
+            };
+            let record = owner_record(registry, &owner)?;
+            if !record.is_null() {
+                let dir = resolve::owner(registry, &owner)?.dir;
+                plan.after.extend(owner_changed(registry, &owner, &dir, &record)?);
+            }
+        }
+        Volume::SECTION => {
+            if let Some(record) = registry.get::<Volume>(key)? {
+                let at = VolumeAt::new(registry.header.registry, key, &record);
+                match at.open() {
+                    Ok(_) => {
+                        let marker = marker(registry, key, &record);
+                        plan.after.push(Step::Mark { volume: at, marker, update: true });
+                    }
+                    Err(error) => plan
+                        .warnings
+                        .push(format!("the marker of '{key}' was not written: {}", error.message)),
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ pub fn confirm(question: &str, yes: bool) -> Result<()> {
     if yes {
         return Ok(());
     }
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if !can_ask() {
         return Err(Error::usage(format!("{question} There is no terminal to ask on")).hint("say --yes"));
     }
     let answer =
@@ -21,10 +21,15 @@ pub fn confirm(question: &str, yes: bool) -> Result<()> {
     }
 }
 
+/// True where there is a terminal to ask on.
+pub fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
 /// Asks which of several is meant; its place in the list. Without a terminal it has to be on the command line (exit 2),
 /// as `instead` says.
 pub fn select(question: &str, lines: &[String], instead: &str) -> Result<usize> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if !can_ask() {
         let all = lines.join("; ");
         return Err(Error::usage(format!("{question} There is no terminal to ask on: {all}")).hint(instead));
     }

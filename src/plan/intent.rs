@@ -225,6 +225,41 @@ pub fn recover(locked: &mut Locked) -> Result<Vec<String>> {
     Ok(warnings)
 }
 
+/// The same before a registry that was lost is brought back, from what the intents themselves say: those of a change that
+/// `committed`, the highest generation known to have been in force, does not include are undone.
+pub fn settle(root: &Root, committed: u64) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for found in abandoned_or_running(root)? {
+        let Found::Abandoned(intent) = found else { continue };
+        let record = &intent.record;
+        if record.long_work_on.is_some() {
+            continue;
+        }
+        let undone = record.decided.map_or(committed <= record.generation, |d| d == Decision::Undo);
+        let ended = match undone {
+            true => undo(&record.steps),
+            false => record.after.iter().try_for_each(|step| step.run(&mut Effects::default())),
+        };
+        match ended {
+            Ok(()) => intent.end()?,
+            Err(error) => warnings.push(format!(
+                "'{}' was cut off on {} at {}, and cannot be tidied up from here: {error}",
+                record.command, record.host, record.since
+            )),
+        }
+    }
+    Ok(warnings)
+}
+
+/// The long work that somebody is doing; looks only.
+pub fn at_work(root: &Root) -> Result<Vec<Record>> {
+    let running = |found| match found {
+        Found::Running(record) if record.long_work_on.is_some() => Some(*record),
+        _ => None,
+    };
+    Ok(abandoned_or_running(root)?.into_iter().filter_map(running).collect())
+}
+
 fn is_under_way(registry: &Registry, folder: Uuid) -> Result<bool> {
     for key in registry.find_text::<VFolder>(&folder.to_string()) {
         let record: VFolder = registry.require(&key)?;

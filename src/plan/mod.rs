@@ -14,6 +14,7 @@ pub use volume::{ScopePlace, VolumeAt};
 use crate::domain::error::{Error, Result};
 use crate::domain::record::Volume;
 use crate::host::signals;
+use crate::registry::history::Changed;
 use crate::registry::{Change, Locked, Note, Registry};
 
 /// How a command ended, or would end.
@@ -125,6 +126,31 @@ pub fn execute(locked: &mut Locked, plan: &Plan, command: &str) -> Result<Vec<St
     }
     let drained = Effects { drained: effects.drained, ..Effects::default() };
     commit_effects(locked, Vec::new(), &drained, Note::STORAGE)?;
+    intent.end()?;
+    Ok(warnings)
+}
+
+/// Puts another registry in the place of the whole file, and brings what stands beside the data up to date.
+pub fn replace(
+    locked: &mut Locked,
+    with: Registry,
+    changed: Vec<Changed>,
+    broken: bool,
+    after: &[Step],
+    command: &str,
+) -> Result<Vec<String>> {
+    signals::check()?;
+    let generation = locked.registry.header.generation;
+    let intent = Intent::begin(&locked.root, command, generation, None, &[], after)?;
+    if let Err(error) = locked.replace(with, changed, Note::default(), broken) {
+        if !committed_on_disk(locked, generation) {
+            intent.end()?;
+        }
+        return Err(error);
+    }
+    let mut effects = Effects::default();
+    let failed = after.iter().filter_map(|step| Some((step, step.run(&mut effects).err()?)));
+    let warnings = failed.map(|(step, error)| format!("could not {}: {error}", step.describe())).collect();
     intent.end()?;
     Ok(warnings)
 }

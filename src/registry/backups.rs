@@ -1,12 +1,14 @@
 //! The present and earlier generations of the registry, as hard links: the last 10, one an hour of the last 24, one a day of the
 //! last 14.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 
+use super::load::MOST_BYTES;
 use super::root::{FILE, Root};
 use super::state::Registry;
 use crate::domain::error::Result;
-use crate::domain::name::shell_word;
 use crate::host::dir::Dir;
 use crate::host::files;
 
@@ -15,18 +17,21 @@ const FOLDER: &str = "backups";
 const LAST: usize = 11;
 const HOURS: usize = 24;
 const DAYS: usize = 14;
+const REMEDY: &str = "to bring the last good one back: vfadm registry restore --latest";
 
 /// A backup's file name: its generation and the time at which it was kept. Sorted by time: an earlier generation that
 /// was brought back counts on from its own number.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Backup {
+pub struct Backup {
     /// `20261123T041209Z`.
     time: String,
-    generation: u64,
+    /// The generation that it holds.
+    pub generation: u64,
 }
 
 impl Backup {
-    fn name(&self) -> String {
+    /// The name of its file.
+    pub fn name(&self) -> String {
         format!("registry-{:010}-{}.yaml", self.generation, self.time)
     }
 
@@ -66,8 +71,33 @@ fn is_present(root: &Root, folder: &Dir, backup: &Backup) -> bool {
     inode(root.dir(), FILE).is_some_and(|present| inode(folder, &backup.name()) == Some(present))
 }
 
-/// Oldest first.
-fn list(root: &Root) -> Result<Vec<Backup>> {
+/// Keeps the present file, which cannot be read, apart from the backups: it is not counted with them, and stays.
+pub(super) fn set_aside(root: &Root, _generation: u64, now: Timestamp) -> Result<()> {
+    let folder = root.private(FOLDER)?;
+    Ok(files::link(root.dir(), FILE, &folder, &format!("broken-{}.yaml", now.strftime("%Y%m%dT%H%M%SZ")))?)
+}
+
+/// The text of a backup and its path; `None` when it has gone meanwhile.
+pub fn read(root: &Root, backup: &Backup) -> Result<Option<(Vec<u8>, PathBuf)>> {
+    let Some(folder) = root.private_if_there(FOLDER)? else { return Ok(None) };
+    let name = backup.name();
+    Ok(files::read(&folder, &name, MOST_BYTES)?.map(|bytes| (bytes, folder.join(&name))))
+}
+
+/// The newest backup that can be read and is not the present file itself.
+pub fn newest(root: &Root) -> Result<Option<Registry>> {
+    let Some(folder) = root.private_if_there(FOLDER)? else { return Ok(None) };
+    let others = list(root)?.into_iter().rev().filter(|backup| !is_present(root, &folder, backup));
+    Ok(others.filter_map(|backup| whole(root, &backup)).next())
+}
+
+fn whole(root: &Root, backup: &Backup) -> Option<Registry> {
+    let (bytes, path) = read(root, backup).ok()??;
+    Registry::parse(bytes, path).ok().filter(|registry| !registry.was_edited())
+}
+
+/// All of them, the oldest first.
+pub fn list(root: &Root) -> Result<Vec<Backup>> {
     let Some(folder) = root.private_if_there(FOLDER)? else { return Ok(Vec::new()) };
     let mut backups: Vec<Backup> =
         folder.names()?.iter().filter_map(|n| Backup::parse(n.to_str()?)).collect();
@@ -99,33 +129,15 @@ fn keep_newest_of_each(backups: &[Backup], kept: &mut [bool], period: fn(&Backup
     }
 }
 
-/// The command that brings the newest backup back that can be read.
+/// The command that brings the newest backup back, where there is one that can be read.
 pub(super) fn remedy(root: &Root) -> Option<String> {
-    let folder = root.private_if_there(FOLDER).ok()??;
-    for backup in list(root).ok()?.into_iter().rev() {
-        let name = backup.name();
-        let Ok(Some(bytes)) = files::read(&folder, &name, u64::MAX - 1) else { continue };
-        if Registry::parse(bytes, folder.join(&name)).is_ok_and(|r| !r.was_edited()) {
-            return Some(command(root, &folder.join(&name)));
-        }
-    }
-    None
+    newest(root).ok()?.map(|_| REMEDY.to_owned())
 }
 
 /// The same without reading the backup: for records that turn out to be broken later.
 pub(super) fn remedy_unchecked(root: &Root) -> Option<String> {
     let folder = root.private_if_there(FOLDER).ok()??;
-    let newest = list(root).ok()?.into_iter().rfind(|backup| !is_present(root, &folder, backup))?;
-    Some(command(root, &folder.join(newest.name())))
-}
-
-fn command(root: &Root, backup: &std::path::Path) -> String {
-    let quoted = |path: &std::path::Path| shell_word(&path.display().to_string());
-    format!(
-        "to bring the last good one back: cp -p --remove-destination {} {}",
-        quoted(backup),
-        quoted(&root.file())
-    )
+    list(root).ok()?.iter().rfind(|backup| !is_present(root, &folder, backup)).map(|_| REMEDY.to_owned())
 }
 
 #[cfg(test)]

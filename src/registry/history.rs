@@ -178,6 +178,12 @@ pub fn read(root: &Root, from: &str) -> Result<(Vec<Entry>, Vec<String>)> {
     Ok((entries, warnings))
 }
 
+/// The highest generation of the newest file.
+pub(super) fn last_generation(root: &Root) -> Result<Option<u64>> {
+    let Some(month) = months(root)?.pop() else { return Ok(None) };
+    Ok(read(root, &month)?.0.iter().map(|entry| entry.generation).max())
+}
+
 /// Whether a change is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {

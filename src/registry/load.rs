@@ -3,13 +3,12 @@
 use super::backups;
 use super::root::{FILE, Root};
 use super::state::Registry;
-use super::validate::validate;
+use super::validate::newly_broken;
 use crate::domain::error::{Error, Result};
-use crate::domain::finding::Severity;
 use crate::host::files;
 
 /// A registry larger than this (a million folders) is taken for a mistake.
-const MOST_BYTES: u64 = 1 << 30;
+pub const MOST_BYTES: u64 = 1 << 30;
 
 /// Reads the registry of a root. A file that somebody edited is validated as a whole; a broken one is an error that
 /// says how to bring the last good one back (exit 9).
@@ -26,19 +25,17 @@ pub fn load(root: &Root) -> Result<Registry> {
 fn read(bytes: Vec<u8>, root: &Root) -> Result<Registry> {
     let mut registry = Registry::parse(bytes, root.file())?;
     if registry.was_edited() {
-        let findings = validate(&registry)?;
-        if let Some(worst) = findings.iter().find(|f| f.severity == Severity::Error) {
-            let line = worst.line.unwrap_or(1);
-            let file = root.file();
-            return Err(Error::registry(format!(
-                "{}: line {line}: {}: {}",
-                file.display(),
-                worst.subject,
-                worst.message
-            ))
-            .detail("line", line));
-        }
+        require_sound(None, &registry)?;
     }
     registry.remedy = backups::remedy_unchecked(root);
     Ok(registry)
+}
+
+/// Refuses a registry that breaks a rule (exit 9), unless it was broken `before` in the same way.
+pub fn require_sound(before: Option<&Registry>, registry: &Registry) -> Result<()> {
+    let Some(worst) = newly_broken(before, registry)? else { return Ok(()) };
+    let line = worst.line.unwrap_or(1);
+    let file = registry.file().display();
+    Err(Error::registry(format!("{file}: line {line}: {}: {}", worst.subject, worst.message))
+        .detail("line", line))
 }

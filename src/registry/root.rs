@@ -17,6 +17,8 @@ pub const PRIVATE: &str = ".vfadm";
 /// Marks a volume.
 pub const MARKER: &str = ".vfadm-volume.yaml";
 
+const REBUILD: &str = "to bring it back from what stands on the volumes: vfadm registry rebuild";
+
 /// How long a root may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -29,12 +31,20 @@ pub struct Root {
 impl Root {
     /// Opens a root that `init` has made.
     pub fn open(path: &Path) -> Result<Root> {
-        let missing = || {
-            Error::registry(format!("there is no registry at {}", path.join(FILE).display())).hint(format!(
-                "name another root with --root or VFADM_ROOT, or make one: vfadm --root {} init",
-                shell_word(&path.display().to_string())
-            ))
-        };
+        let root = Root::find(path)?;
+        if root.dir.stat(FILE).map_err(cannot_read)?.is_some() {
+            return Ok(root);
+        }
+        let gone = || Error::registry(format!("{} has gone", root.file().display()));
+        Err(match (backups::remedy(&root), root.dir.stat(PRIVATE)) {
+            (Some(remedy), _) => gone().hint(remedy),
+            (None, Ok(Some(_))) => gone().hint(REBUILD),
+            (None, _) => missing(path),
+        })
+    }
+
+    /// Opens the directory of a root, whether its registry is there or was lost.
+    pub fn find(path: &Path) -> Result<Root> {
         // Each command begins here: with a root that does not answer, it could not end.
         if !probe::answers(path, PATIENCE).map_err(cannot_read)? {
             let (path, waited) = (path.display(), PATIENCE.as_secs());
@@ -44,18 +54,10 @@ impl Root {
         // The root itself may be a link that an administrator made.
         let real = match path.canonicalize() {
             Ok(real) => real,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(missing(path)),
             Err(e) => return Err(cannot_read(host::Error::path("open", path, e))),
         };
-        let dir = Dir::open(&real).map_err(cannot_read)?;
-        let root = Root { dir };
-        if root.dir.stat(FILE).map_err(cannot_read)?.is_none() {
-            return Err(match backups::remedy(&root) {
-                Some(remedy) => Error::registry(format!("{} has gone", root.file().display())).hint(remedy),
-                None => missing(),
-            });
-        }
-        Ok(root)
+        Ok(Root { dir: Dir::open(&real).map_err(cannot_read)? })
     }
 
     /// Opens a directory that is to become a root.
@@ -95,6 +97,13 @@ impl Root {
         let Some(_) = private.stat(name)? else { return Ok(None) };
         Ok(Some(private.open_dir(name)?))
     }
+}
+
+fn missing(path: &Path) -> Error {
+    Error::registry(format!("there is no registry at {}", path.join(FILE).display())).hint(format!(
+        "name another root with --root or VFADM_ROOT, or make one: vfadm --root {} init",
+        shell_word(&path.display().to_string())
+    ))
 }
 
 fn cannot_read(error: host::Error) -> Error {

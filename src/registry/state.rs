@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::document::{Document, Seal, SyntaxError};
+use super::migrate;
 use crate::domain::error::{Error, Result};
 use crate::domain::record::{
     Header, Invitation, Project, Record, Scope, Session, Settings, User, VFolder, Volume,
@@ -115,16 +116,9 @@ impl Registry {
     /// Parses the text of a registry. `file` names it in errors.
     pub fn parse(bytes: Vec<u8>, file: std::path::PathBuf) -> Result<Registry> {
         let at = |e: SyntaxError| unreadable(&file, &e);
-        let document = Document::parse(bytes).map_err(at)?;
-        let header: Header = document.header().map_err(at)?;
-        if header.schema > SCHEMA {
-            return Err(Error::registry(format!(
-                "{} has schema {}, which is newer than this vfadm ({SCHEMA})",
-                file.display(),
-                header.schema
-            ))
-            .hint("install the vfadm that wrote it, or a newer one"));
-        }
+        let mut document = Document::parse(bytes).map_err(at)?;
+        let mut header: Header = document.header().map_err(at)?;
+        migrate::migrate(&mut document, &mut header, migrate::MIGRATIONS, &file)?;
         let settings = document.settings().map_err(at)?;
         Ok(Registry { document, file, remedy: None, header, settings })
     }
@@ -174,6 +168,11 @@ impl Registry {
         }
     }
 
+    /// All records of a section, known by its name only.
+    pub fn records<'a>(&'a self, section: &str) -> impl Iterator<Item = Result<(String, Value)>> + use<'a> {
+        self.document.each(section).map(|r| r.map_err(|e| self.broken(e)))
+    }
+
     /// True when there is such a record; decodes nothing.
     pub fn contains<R: Record>(&self, key: &str) -> bool {
         self.document.contains(R::SECTION, key)
@@ -208,6 +207,11 @@ impl Registry {
     /// How many records a section has.
     pub fn count<R: Record>(&self) -> usize {
         self.document.len(R::SECTION)
+    }
+
+    /// How many records there are in all.
+    pub fn total(&self) -> usize {
+        NOUNS.iter().map(|(section, _)| self.document.len(section)).sum()
     }
 
     /// The line of a record in the file.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::backups;
-use super::history::{self, By, Entry, Note};
+use super::history::{self, By, Changed, Entry, Note};
 use super::root::{FILE, Root};
 use super::state::{Change, Registry};
 use crate::domain::error::{Code, Error, Result};
@@ -87,8 +87,13 @@ impl Locked {
     pub fn open(root: Root, timeout: Duration, by: By) -> Result<Locked> {
         let lock = lock_root(&root, timeout, &by.command)?;
         let registry = super::load::load(&root)?;
+        Ok(Locked::over(root, registry, by, lock))
+    }
+
+    /// A locked root with this registry, which may be another than the file holds: only [`Locked::replace`] writes it then.
+    pub fn over(root: Root, registry: Registry, by: By, lock: FileLock) -> Locked {
         let edited = registry.was_edited();
-        Ok(Locked { root, registry, by, edited, lock })
+        Locked { root, registry, by, edited, lock }
     }
 
     /// Makes the registry of a new root, under its lock.
@@ -120,18 +125,45 @@ impl Locked {
         if changed.is_empty() {
             return Ok(());
         }
+        let like = files::ownership(self.root.dir(), FILE)?
+            .ok_or_else(|| Error::registry(format!("{} has gone", self.root.file().display())))?;
+        self.publish(changed, note, like, backups::keep)
+    }
+
+    /// Puts another registry in the place of the whole file, with all that is in it but generation and time, which go on
+    /// from the ones of `self.registry`. The file stays as a backup; it may be missing, or `broken`.
+    pub fn replace(&mut self, with: Registry, changed: Vec<Changed>, note: Note, broken: bool) -> Result<()> {
+        let generation = self.registry.header.generation;
+        self.registry = with;
+        self.registry.header.generation = generation;
+        let dir = self.root.dir().stat_self()?;
+        let like = files::ownership(self.root.dir(), FILE)?;
+        let keep = match like {
+            None => |_: &Root, _, _| Ok(()),
+            Some(_) if broken => backups::set_aside,
+            Some(_) => backups::keep,
+        };
+        let new = Ownership { mode: 0o600, ids: (dir.st_uid, dir.st_gid) };
+        self.publish(changed, note, like.filter(|_| !broken).unwrap_or(new), keep)
+    }
+
+    fn publish(
+        &mut self,
+        changed: Vec<Changed>,
+        note: Note,
+        like: Ownership,
+        keep: fn(&Root, u64, Timestamp) -> Result<()>,
+    ) -> Result<()> {
         let replaced = self.registry.header.generation;
         let time = now();
         self.registry.next_generation(time);
-        let like = files::ownership(self.root.dir(), FILE)?
-            .ok_or_else(|| Error::registry(format!("{} has gone", self.root.file().display())))?;
         files::write_draft(self.root.dir(), FILE, &self.registry.render(), like)?;
         let entry = self.entry(changed, note);
-        backups::keep(&self.root, replaced, time)
-            .and_then(|()| history::append(&self.root, &entry))
-            .inspect_err(|_| {
+        keep(&self.root, replaced, time).and_then(|()| history::append(&self.root, &entry)).inspect_err(
+            |_| {
                 let _ = self.root.dir().remove_file(files::draft_name(FILE));
-            })?;
+            },
+        )?;
         files::publish_draft(self.root.dir(), FILE)?;
         self.edited = false;
         // So that the last change too comes back when the file is lost. It is committed without its backup as well.
@@ -140,7 +172,7 @@ impl Locked {
     }
 
     /// The line of the history for the registry as it is in memory.
-    fn entry(&self, changes: Vec<history::Changed>, note: Note) -> Entry {
+    fn entry(&self, changes: Vec<Changed>, note: Note) -> Entry {
         let By { actor, login, command } = self.by.clone();
         Entry {
             generation: self.registry.header.generation,

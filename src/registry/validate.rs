@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::state::Registry;
 use crate::domain::error::Result;
-use crate::domain::finding::Finding;
+use crate::domain::finding::{Finding, Severity};
 use crate::domain::name;
 use crate::domain::owner::{Owner, split_folder_key, split_scope_key};
 use crate::domain::record::{
@@ -37,6 +37,19 @@ pub fn validate(registry: &Registry) -> Result<Vec<Finding>> {
     let mut findings = check.findings;
     findings.sort_by_key(|f| std::cmp::Reverse(f.severity));
     Ok(findings)
+}
+
+/// The first error of a registry that it has not had `before`.
+pub fn newly_broken(before: Option<&Registry>, after: &Registry) -> Result<Option<Finding>> {
+    let errors = |registry| -> Result<Vec<Finding>> {
+        Ok(validate(registry)?.into_iter().filter(|f| f.severity == Severity::Error).collect())
+    };
+    let found = errors(after)?;
+    let known = if found.is_empty() { None } else { before.map(errors).transpose()? }.unwrap_or_default();
+    let is_known = |new: &Finding| {
+        known.iter().any(|k| (&k.code, &k.subject, &k.message) == (&new.code, &new.subject, &new.message))
+    };
+    Ok(found.into_iter().find(|finding| !is_known(finding)))
 }
 
 struct Check<'a> {

@@ -42,6 +42,9 @@ const CHANGES: &[(&str, i32)] = &[
     ("session stop s1", 0),
     ("session stop none", 3),
     ("registry undo", 4),
+    ("registry backup ELSEWHERE", 0),
+    ("registry restore 8 --yes", 6),
+    ("registry restore 8 --force --yes", 0),
     ("node check-in", 0),
     ("node remove none --yes", 3),
 ];

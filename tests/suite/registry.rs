@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::support::{Lab, Snapshot, python, system};
+use crate::support::{Lab, Snapshot, python};
 
 use super::consistency::records;
 
@@ -143,7 +143,7 @@ fn what_is_wrong_is_named_with_line_column_and_the_way_back() {
         for line in ["vfolder create alice/new", "registry check"] {
             let out = lab.run(line);
             assert_eq!(out.code, 9, "{what}: {out:?}");
-            for word in ["line ", "column ", ".vfadm/backups/"] {
+            for word in ["line ", "column ", "vfadm registry restore --latest"] {
                 assert!(out.stderr.contains(word), "{what}: no {word:?} in {}", out.stderr);
             }
         }
@@ -169,11 +169,9 @@ fn the_command_that_the_message_names_brings_the_last_good_file_back() {
     let lab = lab();
     let text = lab.registry_text();
     fs::write(lab.registry(), &text[..text.len() / 2]).unwrap();
-    let out = lab.fails(9, "vfolder list");
-    let line = out.stderr.lines().find(|l| l.contains(".vfadm/backups/")).expect("a command line");
-    let command = &line[line.find("cp ").expect("a command that can be pasted")..];
-    let shell = std::process::Command::new("/bin/sh").args(["-c", command]).output().unwrap();
-    assert!(shell.status.success(), "{command}: {}", String::from_utf8_lossy(&shell.stderr));
+    lab.fails(9, "vfolder list")
+        .says(&["hint: to bring the last good one back: vfadm registry restore --latest"]);
+    lab.ok("registry restore --latest --yes");
     lab.ok("registry check");
     lab.ok("vfolder show alice/data");
     lab.ok("vfolder create alice/next");
@@ -194,9 +192,8 @@ fn a_file_that_was_lost_comes_back_with_its_last_change() {
                 fs::write(lab.registry(), &text[..end]).unwrap();
             }
         }
-        let out = lab.fails(9, "user show last");
-        let command = &out.stderr[out.stderr.find("cp -p ").expect("a command that can be pasted")..];
-        system("/bin/sh", &["-c", command]);
+        lab.fails(9, "user show last").says(&["vfadm registry restore --latest"]);
+        lab.ok("registry restore --latest --yes");
         lab.ok("user show last").quiet();
     }
 }
@@ -206,7 +203,7 @@ fn a_root_that_lost_its_registry_is_not_made_anew() {
     let lab = lab();
     fs::remove_file(lab.registry()).unwrap();
     for line in ["init", "init --dry-run", "init --volume other=/nowhere"] {
-        lab.fails(4, line).says(&["has gone, but its backups are there", "cp -p --remove-destination"]);
+        lab.fails(4, line).says(&["has gone, but its backups are there", "vfadm registry restore --latest"]);
     }
     assert!(!lab.registry().exists());
 }

@@ -198,7 +198,7 @@ fn a_volume_that_was_taken_out_without_being_mounted_comes_back() {
     image.detach();
     let before = lab.json("registry show");
     lab.ok("volume remove v --yes");
-    lab.ok("registry undo").says(&["its marker was not written", "could not write the sidecar"]);
+    lab.ok("registry undo").says(&["the marker of 'v' was not written", "could not write the sidecar"]);
     let after = lab.json("registry show");
     for section in ["settings", "volumes", "scopes"] {
         assert_eq!(after[section], before[section], "{section}");

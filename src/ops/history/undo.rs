@@ -4,15 +4,11 @@ use serde_json::{Value, json};
 
 use super::{counterpart, document};
 use crate::domain::error::{Error, Result};
-use crate::domain::finding::Severity;
-use crate::domain::owner::{Owner, split_folder_key, split_scope_key};
+use crate::domain::owner::{Owner, split_folder_key};
 use crate::domain::permission::{self, Level};
-use crate::domain::record::{
-    Invitation, InvitationState, Project, Record, Scope, Session, User, VFolder, Volume,
-};
-use crate::ops::scope::Site;
+use crate::domain::record::{Invitation, InvitationState, Project, Record, Scope, Session, VFolder, Volume};
 use crate::ops::{State, in_use, resolve, sidecar, volume};
-use crate::plan::{Outcome, Plan, Step, VolumeAt};
+use crate::plan::{Outcome, Plan};
 use crate::registry::history::{self, Changed, Entry, State as Standing};
 use crate::registry::state::SETTINGS;
 use crate::registry::{Change, Registry, now, validate};
@@ -41,7 +37,9 @@ pub fn undo(state: &State<'_>) -> Result<Plan> {
     require_sound(state.registry, &after, &entry)?;
     require_no_keeper(state.registry, &after, &entry.changes)?;
     for change in &entry.changes {
-        note_beside_data(state, &after, change, &mut plan)?;
+        if change.before.is_some() {
+            sidecar::follow(&after, &change.section, &change.key, &mut plan)?;
+        }
     }
     plan.note.undoes = Some(entry.generation);
     plan.item = Some(document(&entry, Standing::InForce));
@@ -60,7 +58,8 @@ fn last(state: &State<'_>) -> Result<(Option<Entry>, Vec<String>)> {
         let (entries, warnings) = history::read(state.root, from)?;
         let standings = history::states(&entries, header);
         let meant = |(entry, standing): &(Entry, Standing)| {
-            *standing == Standing::InForce && entry.undoes.is_none() && !is_tidying(entry)
+            let changed = !entry.changes.is_empty() && !is_tidying(entry);
+            *standing == Standing::InForce && entry.undoes.is_none() && changed
         };
         let found = entries.into_iter().zip(standings).rfind(meant);
         told = warnings;
@@ -156,17 +155,11 @@ fn earlier(state: &State<'_>, change: &Changed, plan: &mut Plan) -> Result<Optio
 
 /// Refuses what would break a rule that holds for the registry as it is (exit 4).
 fn require_sound(before: &Registry, after: &Registry, entry: &Entry) -> Result<()> {
-    let known = validate::validate(before)?;
-    for finding in validate::validate(after)?.into_iter().filter(|f| f.severity == Severity::Error) {
-        if !known
-            .iter()
-            .any(|k| (&k.code, &k.subject, &k.message) == (&finding.code, &finding.subject, &finding.message))
-        {
-            return Err(cannot(entry, &format!("{}: {}", finding.subject, finding.message))
-                .hint("'vfadm registry log' shows what was changed since"));
-        }
+    match validate::newly_broken(Some(before), after)? {
+        None => Ok(()),
+        Some(finding) => Err(cannot(entry, &format!("{}: {}", finding.subject, finding.message))
+            .hint("'vfadm registry log' shows what was changed since")),
     }
-    Ok(())
 }
 
 /// Refuses where a session would keep a mount that its user could not have any more (exit 6).
@@ -217,51 +210,6 @@ fn level(registry: &Registry, user: &str, id: &str) -> Result<(Level, String)> {
     let project = resolve::owning_project(registry, &owner)?;
     let level = permission::level_of(user, &owner, &folder, project.as_ref());
     Ok((level.map_or(Level::None, |(level, _)| level), key))
-}
-
-/// Adds to the plan what stands beside the data of a record that comes back: sidecars, and the marker of a volume.
-fn note_beside_data(state: &State<'_>, after: &Registry, change: &Changed, plan: &mut Plan) -> Result<()> {
-    let key = change.key.as_str();
-    if change.before.is_none() {
-        return Ok(());
-    }
-    if change.section == VFolder::SECTION
-        && let (Some((owner, name)), Some(record)) = (split_folder_key(key), after.get::<VFolder>(key)?)
-    {
-        let site = Site::of_folder(after, &owner, &record)?;
-        plan.after.push(sidecar::folder(after, &site.place, name, &record));
-    }
-    if change.section == Scope::SECTION
-        && let (Some((owner, volume)), Some(record)) = (split_scope_key(key), after.get::<Scope>(key)?)
-        && record.present
-    {
-        let site = Site::find(after, &owner, volume, &after.require::<Volume>(volume)?)?;
-        let owner = sidecar::owner_record(after, &owner)?;
-        plan.after.push(sidecar::scope(after, &site.place, &record, &owner));
-    }
-    let owner = match change.section.as_str() {
-        User::SECTION => Some(Owner::User(key.to_owned())),
-        Project::SECTION => Some(Owner::Project(key.to_owned())),
-        _ => None,
-    };
-    if let Some(owner) = owner {
-        let dir = resolve::owner(after, &owner)?.dir;
-        let record = sidecar::owner_record(after, &owner)?;
-        plan.after.extend(sidecar::owner_changed(after, &owner, &dir, &record)?);
-    }
-    if change.section == Volume::SECTION
-        && let Some(record) = after.get::<Volume>(key)?
-    {
-        let at = VolumeAt::new(state.registry.header.registry, key, &record);
-        match at.open() {
-            Ok(_) => {
-                let marker = sidecar::marker(after, key, &record);
-                plan.after.push(Step::Mark { volume: at, marker, update: true });
-            }
-            Err(error) => plan.warnings.push(format!("its marker was not written: {}", error.message)),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,0 +1,180 @@
+//! `registry edit`: the text is judged before it counts, and nothing that was typed is lost.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use crate::support::{Lab, Output, Snapshot, VFADM};
+
+use super::consistency::{records, registry};
+
+fn lab() -> Lab {
+    let lab = Lab::plain();
+    lab.ok("vfolder create project/ml/sets --perm ro");
+    lab
+}
+
+/// Edits with a shell script that has the file in `$1`.
+fn edit(lab: &Lab, script: &str, options: &[&str]) -> Output {
+    let editor = lab.dir().join("editor");
+    fs::write(&editor, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&editor, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = lab.command(["registry", "edit"].iter().chain(options));
+    let out = command.env("EDITOR", &editor).output().unwrap();
+    Output::of(format!("EDITOR='{script}' vfadm registry edit"), &out)
+}
+
+/// Texts that were kept.
+fn kept(lab: &Lab) -> Vec<PathBuf> {
+    let all = fs::read_dir(lab.root.join(".vfadm")).unwrap().flatten().map(|e| e.path());
+    all.filter(|p| p.file_name().unwrap().to_str().unwrap().starts_with("edit-")).collect()
+}
+
+const TO_RW: &str = r#"sed -i 's/"permission":"ro"/"permission":"rw"/' "$1""#;
+
+#[test]
+fn the_difference_is_shown_and_put_in_force() {
+    let lab = lab();
+    let line = lab.registry_text().lines().find(|l| l.contains("/sets\": ")).unwrap().to_owned();
+    let generation = registry(&lab)["vfadm"]["generation"].as_u64().unwrap();
+    let out = edit(&lab, &format!("stat -c %a \"$1\" > {}/mode; {TO_RW}", lab.dir().display()), &["--yes"])
+        .exits(0);
+    let shown = format!("@@ vfolders @@\n-{line}\n+{}\n", line.replace("\"ro\"", "\"rw\""));
+    assert!(out.stderr.starts_with(&shown), "{}", out.stderr);
+    assert_eq!(out.stdout, "registry edited: 1 record is different\n");
+    assert_eq!(lab.folder("project/ml/sets", "permission"), "rw");
+    assert_eq!(fs::read_to_string(lab.dir().join("mode")).unwrap(), "600\n");
+    assert!(kept(&lab).is_empty());
+    lab.ok("check").quiet();
+    assert_eq!(registry(&lab)["vfadm"]["generation"], generation + 1, "and sealed");
+    lab.ok("registry undo");
+    assert_eq!(lab.folder("project/ml/sets", "permission"), "ro");
+}
+
+#[test]
+fn header_and_end_are_vfadms_own_and_comments_stay() {
+    let lab = lab();
+    let id = registry(&lab)["vfadm"]["registry"].clone();
+    let script = r#"sed -i -e 's/^users:/# the chemists\nusers:/' -e 's/"generation":[0-9]*/"generation":1/' \
+        -e 's/"registry":"[0-9a-f]*/"registry":"00000000/' "$1""#;
+    edit(&lab, script, &["--yes"]).exits(0).prints(&["registry edited: no record is different"]);
+    lab.ok("user list").quiet();
+    assert!(lab.registry_text().contains("# the chemists\nusers:"));
+    assert_eq!(
+        (&registry(&lab)["vfadm"]["registry"], &registry(&lab)["vfadm"]["generation"]),
+        (&id, &9.into())
+    );
+}
+
+#[test]
+fn nothing_changes_without_an_edit_an_answer_or_an_editor_that_ends_well() {
+    let lab = lab();
+    let before = Snapshot::of(&[&lab.registry(), &lab.volume]);
+    for (script, options, code, words, keeps) in [
+        ("true", &[][..], 0, "", false),
+        ("touch \"$1\"", &["--yes"], 0, "", false),
+        ("exit 3", &["--yes"], 8, "failed with exit status 3", false),
+        ("kill -9 $$", &["--yes"], 8, "", false),
+        ("rm \"$1\"", &["--yes"], 9, "the editor left no ", false),
+        (&format!("{TO_RW}; exit 3"), &["--yes"], 8, "the text is kept: vfadm registry edit /", true),
+        (TO_RW, &[], 2, "There is no terminal to ask on", true),
+        (TO_RW, &["--dry-run"], 0, "", false),
+        (": > \"$1\"", &["--yes"], 9, "line 1, column 1: the file was cut", true),
+        ("ln -sf /etc/passwd \"$1\"", &["--yes"], 8, "", false),
+        (
+            r#"sed -i 's/"bob":"member"/"zoe":"member"/' "$1""#,
+            &["--yes"],
+            9,
+            "its member 'zoe' does not exist",
+            true,
+        ),
+        (r#"sed -i 's/"permission":"ro"/"permission":"RO"/' "$1""#, &["--yes"], 9, ": line ", true),
+        (r#"sed -i 's/^users:/users: [/' "$1""#, &["--yes"], 9, "column ", true),
+    ] {
+        let out = edit(&lab, script, options).exits(code).says(&[words]);
+        before.same_as(&Snapshot::of(&[&lab.registry(), &lab.volume]), script);
+        let left = kept(&lab);
+        assert_eq!(left.len(), usize::from(keeps), "{script}: {left:?}: {}", out.stderr);
+        for file in left {
+            assert!(out.stderr.contains(file.to_str().unwrap()), "{}", out.stderr);
+            assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
+            fs::remove_file(file).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_text_that_was_kept_is_gone_on_with() {
+    let lab = lab();
+    edit(&lab, r#"sed -i -e 's/"permission":"ro"/"permission":"RW"/' "$1""#, &["--yes"]).exits(9);
+    let file = kept(&lab).remove(0);
+    let out = edit(&lab, r#"sed -i 's/"RW"/"rw"/' "$1""#, &["--yes", file.to_str().unwrap()]).exits(0);
+    assert_eq!(out.stdout, "registry edited: 1 record is different\n");
+    assert_eq!(lab.folder("project/ml/sets", "permission"), "rw");
+}
+
+#[test]
+fn what_others_change_meanwhile_stays() {
+    let lab = lab();
+    // The lock is not held while the editor runs.
+    let meanwhile = |line: &str| format!("{VFADM} --root {} {line} || exit 9; {TO_RW}", lab.root.display());
+    edit(&lab, &meanwhile("user add carol"), &["--yes"]).exits(0);
+    lab.ok("user show carol").quiet();
+    assert_eq!(lab.folder("project/ml/sets", "permission"), "rw");
+    let script = format!(
+        "{VFADM} --root {} vfolder set project/ml/sets --cloneable; sed -i 's/\"permission\":\"rw\"/\"permission\":\"ro\"/' $1",
+        lab.root.display()
+    );
+    edit(&lab, &script, &["--yes"])
+        .exits(4)
+        .says(&["vfolders: 'project/ml/sets' was changed by another command meanwhile", "the text is kept"]);
+    assert_eq!(records(&lab, "vfolders")["project/ml/sets"]["cloneable"], true);
+    assert_eq!(lab.folder("project/ml/sets", "permission"), "rw");
+}
+
+#[test]
+fn a_broken_registry_is_mended() {
+    let lab = lab();
+    let good = lab.registry_text();
+    let new = lab.root.join("new");
+    fs::write(&new, good.replacen("\"bob\": {", "\"bob\": {{", 1)).unwrap();
+    fs::rename(new, lab.registry()).unwrap();
+    lab.fails(9, "user list");
+    let out = edit(&lab, "sed -i 's/{{/{/' \"$1\"", &["--yes"]).exits(0);
+    assert!(out.stderr.starts_with("warning: ") && out.stderr.contains("line "), "{}", out.stderr);
+    lab.ok("user list").quiet();
+    assert_eq!(registry(&lab)["vfadm"]["generation"], 9, "generations go on");
+    fs::remove_file(lab.registry()).unwrap();
+    edit(&lab, "true", &[]).exits(9).says(&["has gone", "vfadm registry restore --latest"]);
+}
+
+#[test]
+fn on_a_terminal_a_mistake_is_edited_again_or_discarded() {
+    let lab = lab();
+    // The first time it breaks the text, the second time it mends it.
+    let once = lab.dir().join("once");
+    let script = format!(
+        "if [ -e {0} ]; then sed -i 's/\"RO\"/\"rw\"/' \"$1\"; else touch {0}; sed -i 's/\"permission\":\"ro\"/\"permission\":\"RO\"/' \"$1\"; fi",
+        once.display()
+    );
+    let editor = lab.dir().join("editor");
+    fs::write(&editor, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&editor, fs::Permissions::from_mode(0o755)).unwrap();
+    let typed = format!("EDITOR={} {VFADM} --root {} registry edit", editor.display(), lab.root.display());
+    let asked = |answers: &str| {
+        let line = format!("({answers}) | TERM=xterm /usr/bin/script -qec '{typed}' /dev/null");
+        let out = std::process::Command::new("/bin/sh").args(["-c", &line]).output().unwrap();
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    // "edit again", then "change it".
+    let said = asked("sleep 1; printf '\\r'; sleep 1; printf '\\r'; sleep 1");
+    assert!(said.contains("What now?") && said.contains("Change the registry?"), "{said}");
+    assert_eq!(lab.folder("project/ml/sets", "permission"), "rw", "{said}");
+    // "discard what was edited" is the second answer to a mistake.
+    fs::remove_file(&once).unwrap();
+    lab.ok("vfolder set project/ml/sets --perm ro");
+    let said = asked("sleep 1; printf 'j\\r'; sleep 1");
+    assert!(said.contains("nothing was done"), "{said}");
+    assert!(kept(&lab).is_empty());
+    assert_eq!(lab.folder("project/ml/sets", "permission"), "ro");
+}
