@@ -257,29 +257,6 @@ pub trait QuotaDriver: Send + Sync {
         Ok(plain::move_once(from, to).map(drop)?)
     }
 
-    /// True where a folder of this kind can be had again at once by the storage's own snapshot, whatever its size.
-    fn snapshots(&self, _folders: Folders) -> bool {
-        false
-    }
-
-    /// Makes `to`, an entry that does not exist, a folder with what the folder `from` holds, by the storage's own
-    /// snapshot. Both scopes are of one volume.
-    fn snapshot(&self, from: PlaceIn<'_>, _to: PlaceIn<'_>) -> Result<()> {
-        Err(Error::storage(format!("{} has no snapshots", from.scope.volume.display())))
-    }
-
-    /// Whether a copy with shared extents (`FICLONE`) charges the scope it is in like one of its own. `same`: within one
-    /// scope.
-    fn reflinks_charge_rightly(&self, _volume: &Path, _folders: Folders, _same_scope: bool) -> Result<bool> {
-        Ok(true)
-    }
-
-    /// Fills the new folder `to` (absent) with what `from` holds by a stream of the storage's own; false where it has
-    /// none.
-    fn send(&self, _from: PlaceIn<'_>, _to: PlaceIn<'_>, _progress: &dyn Progress) -> Result<bool> {
-        Ok(false)
-    }
-
     /// The bytes that a folder is charged with, where the storage knows that without a walk.
     fn charge_of(&self, _scope: &ScopeAt<'_>, _folder: &Dir) -> Result<Option<u64>> {
         Ok(None)
