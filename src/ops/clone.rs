@@ -51,8 +51,8 @@ pub fn preview(ctx: &Context, request: &Clone, progress: &dyn Progress) -> Resul
     let state = reading.state(ctx);
     let way = judge(&state, request)?;
     let weight = way.weigh(progress)?;
-    let mut warnings = reading.warnings.clone();
-    warnings.extend(require_room(&way, request, weight)?);
+    let mut warnings = require_room(&way, request, weight)?;
+    warnings.extend(reading.warnings.iter().cloned());
     let mut plan = match way.means {
         Means::Snapshot => at_once(&state, &way)?,
         _ => {
@@ -81,8 +81,9 @@ pub fn clone(
     let (mut locked, mut warnings) = lock(ctx)?;
     let state = State { root: &locked.root, registry: &locked.registry, actor: &ctx.actor };
     let mut way = judge(&state, request)?;
-    warnings.extend(require_room(&way, request, weight)?);
+    let tight = require_room(&way, request, weight)?;
     announce(&way.describe(weight));
+    tight.iter().for_each(|text| announce(text));
     if way.means == Means::Snapshot {
         let plan = at_once(&state, &way)?;
         warnings.extend(plan::execute(&mut locked, &plan, &ctx.command)?);
@@ -176,7 +177,7 @@ pub fn both_ways(source: &str, target: &str) -> String {
 /// There is no room: what was copied would only keep others from theirs.
 fn give_up(ctx: &Context, way: &Way, intent: Intent, progress: &dyn Progress, error: Error) -> Error {
     match take_back(ctx, way, intent, progress) {
-        Ok(()) => error,
+        Ok(()) => Error { message: format!("{}; what was copied has been removed", error.message), ..error },
         Err(left) => resumable(Error { message: format!("{}; {left}", error.message), ..error }, way),
     }
 }
@@ -207,7 +208,9 @@ fn at_once(state: &State<'_>, way: &Way) -> Result<Plan> {
         place: PathBuf::from(way.target.record.home()),
     });
     plan.warnings.extend(consequence(way));
-    settle(state, way, plan, json!({ "way": way.means.word() }))
+    let mut plan = settle(state, way, plan, json!({ "way": way.means.word() }))?;
+    plan.message.push_str(" by a snapshot: they share all data");
+    Ok(plan)
 }
 
 /// Records the new folder, where no session can have it, and makes its scope.
@@ -253,7 +256,8 @@ fn counted(copied: &Copied) -> Map<String, Value> {
 }
 
 fn in_words(copied: &Copied) -> String {
-    let mut words = format!("{} files, {}", copied.files, size::human(copied.bytes + copied.shared));
+    let files = if copied.files == 1 { "file" } else { "files" };
+    let mut words = format!("{} {files}, {}", copied.files, size::human(copied.bytes + copied.shared));
     if copied.shared > 0 {
         words.push_str(&format!(", of which {} shared", size::human(copied.shared)));
     }

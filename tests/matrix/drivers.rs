@@ -282,6 +282,7 @@ pub const DRIVERS: &[Driver] = &[
             ("sparse", NO_LIMITS),
             ("nested", NO_LIMITS),
             ("transfer_full", NO_LIMITS),
+            ("clone_full", NO_LIMITS),
             ("gone_without_a_trace", NO_LIMITS),
             ("unused_scope", Expect::Differs("not counted")),
         ],
