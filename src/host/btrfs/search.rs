@@ -55,7 +55,8 @@ struct Search {
     size: u64,
     buffer: [u8; BUFFER],
 }
-const BUFFER: usize = 16 * 1024;
+/// Room for any item: a node has at most 64 KiB.
+const BUFFER: usize = 66 * 1024;
 /// The request number carries the size without the buffer.
 const ARGS_SIZE: usize = std::mem::size_of::<Search>() - BUFFER;
 
@@ -79,6 +80,18 @@ fn search(
     max: Key,
     visit: &mut dyn FnMut(&Item<'_>) -> ControlFlow<()>,
 ) -> Result<bool> {
+    search_since(dir, tree, 0, min, max, visit)
+}
+
+/// The same, of items in blocks that were written in this transaction or a later one.
+fn search_since(
+    dir: &Dir,
+    tree: u64,
+    transaction: u64,
+    min: Key,
+    max: Key,
+    visit: &mut dyn FnMut(&Item<'_>) -> ControlFlow<()>,
+) -> Result<bool> {
     let mut from = min;
     let mut args = Box::new(Search {
         tree,
@@ -86,7 +99,7 @@ fn search(
         max_objectid: max.0,
         min_offset: 0,
         max_offset: max.2,
-        min_transid: 0,
+        min_transid: transaction,
         max_transid: u64::MAX,
         min_type: 0,
         max_type: max.1,
@@ -180,6 +193,35 @@ pub fn children(dir: &Dir, id: u64) -> Result<Vec<Child>> {
     Ok(found)
 }
 
+/// The transaction that last wrote the subvolume `id` to the disk; what is changed in it from here on is in blocks of
+/// later ones. `None` when there is no such subvolume.
+pub fn generation(dir: &Dir, id: u64) -> Result<Option<u64>> {
+    let mut found = None;
+    search(dir, ROOT_TREE, (id, ROOT_ITEM, 0), (id, ROOT_ITEM, u64::MAX), &mut |item| {
+        // Behind an inode item.
+        found = le64(item.data, 160);
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
+}
+
+/// The entries for subvolumes in the directories of a subvolume, that were written after a transaction (and others that
+/// share a block with something that was). An entry is left for a subvolume that is elsewhere: such ones are in every
+/// snapshot.
+pub fn entries_since(dir: &Dir, tree: u64, transaction: u64) -> Result<Vec<Child>> {
+    let mut found = Vec::new();
+    let (min, max) = ((super::ROOT_INODE, DIR_ITEM, 0), (LAST_SUBVOLUME, DIR_ITEM, u64::MAX));
+    search_since(dir, tree, transaction + 1, min, max, &mut |item| {
+        if item.key.1 == DIR_ITEM {
+            let entries = dir_items(item.data).filter(|entry| u32::from(entry.kind) == ROOT_ITEM);
+            let name = |name: &[u8]| OsString::from_vec(name.to_vec());
+            found.extend(entries.map(|e| Child { id: e.leads_to, dir: item.key.0, name: name(e.name) }));
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}
+
 /// How many levels of directories are followed upwards: somebody who moves them at the same time could make it a circle.
 const LEVELS: usize = 100_000;
 
@@ -242,10 +284,10 @@ pub fn holds_only(dir: &Dir, own: &dyn Fn(&[u8]) -> bool) -> Result<bool> {
         let mut next = None;
         let mut foreign = false;
         search(dir, TOP_SUBVOLUME, (here, DIR_ITEM, 0), (here, DIR_ITEM, u64::MAX), &mut |item| {
-            for (inode, name) in dir_items(item.data) {
-                if way == Some(name) {
-                    next = Some(inode);
-                } else if !own(name) {
+            for entry in dir_items(item.data) {
+                if way == Some(entry.name) {
+                    next = Some(entry.leads_to);
+                } else if !own(entry.name) {
                     foreign = true;
                 }
             }
@@ -261,13 +303,23 @@ pub fn holds_only(dir: &Dir, own: &dyn Fn(&[u8]) -> bool) -> Result<bool> {
     }
 }
 
-/// Inodes and names of a directory item, which holds all names of one hash.
-fn dir_items(data: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+/// An entry of a directory.
+struct Entry<'a> {
+    /// An inode, or a subvolume.
+    leads_to: u64,
+    /// The type of the key of that: [`ROOT_ITEM`] is a subvolume.
+    kind: u8,
+    name: &'a [u8],
+}
+
+/// The entries of a directory item, which holds all names of one hash.
+fn dir_items(data: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     let mut rest = data;
     std::iter::from_fn(move || {
         // The location is a key of 17 bytes, then transid, data_len, name_len and type.
         let (data_length, length) = (le16(rest, 25)?, le16(rest, 27)?);
-        let found = (le64(rest, 0)?, rest.get(30..30 + length)?);
+        let name = rest.get(30..30 + length)?;
+        let found = Entry { leads_to: le64(rest, 0)?, kind: *rest.get(8)?, name };
         rest = rest.get(30 + length + data_length..)?;
         Some(found)
     })
@@ -403,7 +455,7 @@ mod tests {
             data.push(2);
             data.extend(name);
         }
-        let seen: Vec<_> = dir_items(&data).collect();
+        let seen: Vec<_> = dir_items(&data).map(|entry| (entry.leads_to, entry.name)).collect();
         assert_eq!(seen, [(300, &b"one"[..]), (301, &b"other"[..])]);
         assert_eq!(dir_items(&data[..35]).count(), 1);
     }

@@ -7,6 +7,7 @@
 
 use super::{plain, qgroup};
 use crate::domain::error::{Error, Result};
+use crate::host;
 use crate::host::btrfs::qgroups::Qgroups;
 use crate::host::btrfs::search::children;
 use crate::host::btrfs::{is_subvolume, qgroup_assign, rescan_start, subvolume_id};
@@ -14,7 +15,7 @@ use crate::host::dir::Dir;
 use crate::quota::PlaceIn;
 
 /// The ids of a subvolume and of all below it.
-fn family(dir: &Dir) -> Result<Vec<u64>> {
+pub(super) fn family(dir: &Dir) -> host::Result<Vec<u64>> {
     let mut ids = vec![subvolume_id(dir)?];
     let mut next = 0;
     while let Some(id) = ids.get(next).copied() {

@@ -6,16 +6,18 @@
 //! * Subvolumes that a tenant made inside are empty directories in a snapshot. Each is snapshotted into its place, after
 //!   the one around it, and so nothing is left out.
 //! * A snapshot is frozen, and nobody but root reaches the new folder: what can move is the source alone. The subvolumes
-//!   in it are listed before and after; where the lists differ, or one is not where it was, all is made again.
+//!   in it are listed before. Where one is not in the snapshot as it was listed, or the snapshot has one that was not
+//!   listed (then it is in a block that was written meanwhile), all is made again.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
+use super::handover::family;
 use super::room::Charged;
 use super::subvolume::{self, open_long, present};
 use super::{charged, plain, require_qgroup};
 use crate::domain::error::{Code, Error, Result};
 use crate::host::btrfs::qgroups::{Mode, Qgroups};
-use crate::host::btrfs::search::{children, names_to};
+use crate::host::btrfs::search::{Child, children, entries_since, generation, names_to};
 use crate::host::btrfs::{STUB_INODE, is_subvolume, rescan_start, snapshot_create, subvolume_id};
 use crate::host::copying::set_times;
 use crate::host::dir::Dir;
@@ -73,22 +75,27 @@ impl Snapshot<'_> {
         let id = subvolume_id(self.source)?;
         let mut left = Vec::new();
         let top = Nested { id, path: Vec::new() };
-        if !self.take(&top, self.source, self.to.parent, &self.to.name.to_owned(), &mut left)? {
+        if !self.take(&top, self.source, self.to.parent, self.to.name, &mut left)? {
             return Ok(false);
         }
-        let nested = !left.is_empty();
         let folder = self.to.parent.open_dir(self.to.name)?;
+        let mut taken = vec![id];
         while let Some(next) = left.pop() {
             signals::check()?;
             if !self.fill(&folder, &next, &mut left)? {
                 return Ok(false);
             }
+            taken.push(next.id);
         }
         // The times of the directories that hold them.
-        if nested {
+        if taken.len() > 1 {
             folder.sync_filesystem()?;
         }
-        Ok(true)
+        // One that went from one subvolume to another may have been seen in neither, or in both.
+        let mut there = family(self.source)?;
+        taken.sort_unstable();
+        there.sort_unstable();
+        Ok(taken == there)
     }
 
     /// Puts the snapshot of a nested subvolume where its empty directory is.
@@ -122,21 +129,21 @@ impl Snapshot<'_> {
         what: &Nested,
         source: &Dir,
         parent: &Dir,
-        name: &OsString,
+        name: &OsStr,
         left: &mut Vec<Nested>,
     ) -> host::Result<bool> {
+        let Some(generation) = generation(source, what.id)? else { return Ok(false) };
         let inside = children(source, what.id)?;
         self.make(|| snapshot_create(source, parent, name, self.scope.qgroup))?;
-        if children(source, what.id)? != inside {
-            return Ok(false);
-        }
-        if inside.is_empty() {
-            return Ok(true);
-        }
         let made = parent.open_dir(name)?;
-        let made_id = subvolume_id(&made)?;
+        let id = subvolume_id(&made)?;
+        for entry in entries_since(&made, id, generation)? {
+            if !inside.contains(&entry) && !is_stub(source, what.id, &entry)? {
+                return Ok(false);
+            }
+        }
         for child in inside {
-            let Some(names) = names_to(&made, made_id, child.dir)? else { return Ok(false) };
+            let Some(names) = names_to(&made, id, child.dir)? else { return Ok(false) };
             let path = what.path.iter().cloned().chain(names).chain([child.name]).collect();
             left.push(Nested { id: child.id, path });
         }
@@ -147,4 +154,11 @@ impl Snapshot<'_> {
     fn make<T>(&self, mut call: impl FnMut() -> host::Result<T>) -> host::Result<T> {
         self.scope.make(&mut call)
     }
+}
+
+/// Whether what leads to a subvolume in a snapshot was an empty directory in the source already, which is the snapshot of
+/// something else itself.
+fn is_stub(source: &Dir, id: u64, entry: &Child) -> host::Result<bool> {
+    let Some(holder) = subvolume::holder(source, id, entry)? else { return Ok(false) };
+    Ok(holder.stat(&entry.name)?.is_some_and(|stat| stat.st_ino == STUB_INODE))
 }

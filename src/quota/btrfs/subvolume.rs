@@ -97,7 +97,7 @@ impl Removal<'_> {
 }
 
 /// The directory that holds a nested subvolume of `dir`; `None` when a tenant moved it meanwhile.
-fn holder(dir: &Dir, id: u64, child: &Child) -> Result<Option<Dir>> {
+pub(super) fn holder(dir: &Dir, id: u64, child: &Child) -> Result<Option<Dir>> {
     let Some(names) = names_to(dir, id, child.dir)? else { return Ok(None) };
     let Some(found) = present(open_long(dir, names.iter()))? else { return Ok(None) };
     let same = found.stat_self()?.st_ino == child.dir && subvolume_id(&found)? == id;
