@@ -52,6 +52,7 @@ mod suite {
     mod transfer;
     mod twice;
     mod undo;
+    mod usage;
     mod words;
     mod zfs;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::parse;
 use super::progress::Progress;
@@ -245,17 +245,28 @@ pub enum Vfolder {
         expires: Duration,
     },
     /// Measure what folders hold
-    Usage {
-        /// OWNER/NAME or id:PREFIX
-        #[arg(value_name = "VFOLDER", value_parser = parse::folder, required_unless_present = "all")]
-        folders: Vec<FolderRef>,
-        /// All folders
-        #[arg(long, conflicts_with = "folders")]
-        all: bool,
-        /// How far it is
-        #[command(flatten)]
-        progress: Progress,
-    },
+    Usage(Usage),
+}
+
+/// What to measure, and how. Folders whose charge the storage keeps are answered from that, at once; all others, and
+/// those with --walk or --depth, are counted file by file.
+#[derive(Debug, Args)]
+pub struct Usage {
+    /// OWNER/NAME or id:PREFIX
+    #[arg(value_name = "VFOLDER", value_parser = parse::folder)]
+    pub folders: Vec<FolderRef>,
+    /// All folders, those in the trash too; with --as, all that the user can reach
+    #[arg(long, conflicts_with = "folders")]
+    pub all: bool,
+    /// Count file by file, also where the storage keeps the charge
+    #[arg(long)]
+    pub walk: bool,
+    /// Also each entry down to so many levels; counts file by file
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub depth: Option<u16>,
+    /// How far it is
+    #[command(flatten)]
+    pub progress: Progress,
 }
 
 /// Deleted folders.

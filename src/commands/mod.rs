@@ -9,6 +9,7 @@ mod registry;
 mod session;
 mod shell;
 mod trash;
+mod usage;
 mod vfolder;
 mod volume;
 

@@ -5,9 +5,8 @@ use anyhow::Result;
 use super::App;
 use crate::cli::progress::Told;
 use crate::cli::vfolder::{Sort, Status, Vfolder};
-use crate::domain::error::Error;
 use crate::domain::reference::FolderRef;
-use crate::ops::{change, clone, invitation, purge, share, transfer, trash, usage, vfolder};
+use crate::ops::{change, clone, invitation, purge, share, transfer, trash, vfolder};
 use crate::output::{Column, Kind, Style};
 
 const KIND: &str = "VFolder";
@@ -21,13 +20,6 @@ pub(super) const COLUMNS: [Column; 8] = [
     Column::of("SHARES", "shares", Kind::Count),
     Column::of("ID", "id", Kind::Id),
     Column::text("CREATED", "created_at"),
-];
-const USAGE_COLUMNS: [Column; 5] = [
-    Column::text("VFOLDER", "vfolder"),
-    Column::of("APPARENT", "apparent_bytes", Kind::Bytes),
-    Column::of("ALLOCATED", "allocated_bytes", Kind::Bytes),
-    Column::text("FILES", "files"),
-    Column::text("DIRS", "directories"),
 ];
 
 impl App {
@@ -95,7 +87,7 @@ impl App {
                 let request = clone::Clone { from, to, volume, linked, allow_over, restart };
                 self.clone_folder(&request, progress.progress)
             }
-            Vfolder::Usage { folders, all, progress } => self.usage(&folders, all, progress.progress),
+            Vfolder::Usage(arguments) => self.usage(&arguments),
         }
     }
 
@@ -167,30 +159,6 @@ impl App {
         };
         drop(counter);
         self.done(KIND, done?)
-    }
-
-    fn usage(&self, references: &[FolderRef], all: bool, told: Told) -> Result<u8> {
-        let reading = self.reading()?;
-        let state = reading.state(&self.ctx);
-        let mut items = Vec::new();
-        let mut failed: Option<Error> = None;
-        for folder in usage::folders(&state, references, all)? {
-            let counter = self.counter(told, "measuring", &folder.key());
-            let measured = usage::usage(&state, &folder, &counter);
-            drop(counter);
-            match measured {
-                Ok(item) => items.push(item),
-                Err(error) if !all || error.code == crate::domain::error::Code::Interrupted => {
-                    return Err(error.into());
-                }
-                Err(error) => {
-                    self.out.warn(&format!("{}: {error}", folder.key()));
-                    failed.get_or_insert(error);
-                }
-            }
-        }
-        self.out.list("Usage", &items, &USAGE_COLUMNS)?;
-        Ok(failed.map_or(0, |error| error.code.exit()))
     }
 }
 

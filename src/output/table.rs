@@ -31,6 +31,12 @@ pub enum Kind {
     Ago,
     /// Seconds that something is ahead, or behind where negative.
     Offset,
+    /// A number of things.
+    Number,
+    /// A file, `path`, and its length, `bytes`.
+    SizedPath,
+    /// A file, `path`, and when it was changed, `modified_at`.
+    AgedPath,
     /// How many entries of a list are in the state `ok`, and of how many.
     Ok,
 }
@@ -87,7 +93,7 @@ fn arranged(rows: Vec<Vec<String>>, head: &[Head<'_>], width: Option<u16>) -> St
 }
 
 fn is_number(kind: Kind) -> bool {
-    matches!(kind, Kind::Bytes | Kind::Percent | Kind::Count | Kind::Offset)
+    matches!(kind, Kind::Bytes | Kind::Percent | Kind::Count | Kind::Number | Kind::Offset)
 }
 
 fn wrapped(rows: Vec<Vec<String>>, head: &[Head<'_>], width: u16) -> String {
@@ -159,6 +165,12 @@ fn shown(value: &Value, kind: Kind) -> String {
         (Kind::Offset, Value::Number(n)) => format!("{:+.3} s", n.as_f64().unwrap_or_default()),
         (Kind::Ok, Value::Array(list)) => {
             format!("{}/{}", list.iter().filter(|item| item["state"] == "ok").count(), list.len())
+        }
+        (Kind::SizedPath, file @ Value::Object(_)) => {
+            format!("{} ({})", plain(&file["path"]), shown(&file["bytes"], Kind::Bytes))
+        }
+        (Kind::AgedPath, file @ Value::Object(_)) => {
+            format!("{} ({})", plain(&file["path"]), shown(&file["modified_at"], Kind::Age))
         }
         (Kind::Id, Value::String(id)) => printable(&id.chars().take(8).collect::<String>()),
         (Kind::Age, Value::String(time)) => {

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::libc;
@@ -14,7 +15,7 @@ use super::Progress;
 use super::node::Node;
 use super::walk::{At, Crew, Visit, Walk};
 use crate::host::dir::Dir;
-use crate::host::entries::{self, Entry, Identity, Kind, Status};
+use crate::host::entries::{self, Entry, Identity, Kind, Status, Time};
 use crate::host::{self, Error};
 
 /// What is in a tree. A file with several names counts once, for all figures.
@@ -32,10 +33,10 @@ pub struct Measured {
     pub symlinks: u64,
     /// FIFOs, sockets and devices.
     pub others: u64,
-    /// The longest regular file, below the measured directory, and its length in bytes.
+    /// The longest regular file (any of several), below the measured directory, and its length in bytes.
     pub largest: Option<(PathBuf, u64)>,
-    /// The regular file whose content was not changed for longest, and when that was, in unix seconds.
-    pub oldest: Option<(PathBuf, i64)>,
+    /// The regular file whose content was not changed for longest, and when that was.
+    pub oldest: Option<(PathBuf, Time)>,
     /// Directories that could not be opened or read to the end, and entries without a status.
     pub unreadable: u64,
     /// Entries that were removed or moved away while they were measured.
@@ -64,11 +65,8 @@ impl Measured {
         }
     }
 
-    fn entries(&self) -> u64 {
-        self.files + self.directories + self.symlinks + self.others
-    }
-
-    fn add(&mut self, other: Measured) {
+    /// Adds what another part of the same tree holds. The names in both are from the same directory.
+    fn add(&mut self, other: &Measured) {
         self.apparent = self.apparent.saturating_add(other.apparent);
         self.allocated = self.allocated.saturating_add(other.allocated);
         self.files += other.files;
@@ -78,17 +76,38 @@ impl Measured {
         self.unreadable += other.unreadable;
         self.vanished += other.vanished;
         self.foreign_mounts += other.foreign_mounts;
-        if let Some(found) = other.largest
+        if let Some(found) = &other.largest
             && self.largest.as_ref().is_none_or(|had| (found.1, &had.0) > (had.1, &found.0))
         {
-            self.largest = Some(found);
+            self.largest = Some(found.clone());
         }
-        if let Some(found) = other.oldest
+        if let Some(found) = &other.oldest
             && self.oldest.as_ref().is_none_or(|had| (found.1, &found.0) < (had.1, &had.0))
         {
-            self.oldest = Some(found);
+            self.oldest = Some(found.clone());
         }
     }
+}
+
+/// What is in an entry of the tree and all below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its path below the measured directory; empty for that one itself.
+    pub path: PathBuf,
+    /// What is in it.
+    pub measured: Measured,
+}
+
+/// A tree, and its entries down to some level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// All of it.
+    pub whole: Measured,
+    /// The entries, sorted by path.
+    pub parts: Vec<Part>,
+    /// Entries of those levels that are no part of their own, because there are too many; they are counted in the one
+    /// above.
+    pub unlisted: u64,
 }
 
 /// Walks a tree: hard links are counted once (by device and inode), links not followed, other filesystems mounted
@@ -97,28 +116,15 @@ impl Measured {
 /// Fails only when `dir` itself cannot be opened, or with `Error::Interrupted`; what cannot be read inside is
 /// counted.
 pub fn measure(dir: &Dir, progress: &dyn Progress) -> host::Result<Measured> {
-    let mut total = Measured::default();
-    for row in walk(dir, progress, 0)? {
-        total.add(row.measured);
-    }
-    Ok(total)
+    Ok(measure_parts(dir, 0, progress)?.whole)
 }
 
-/// How many entries at the top get a line of their own.
+/// How many entries get a line of their own.
 const LINES: usize = 10_000;
 
-/// The same, per entry at the top: (name, measured), sorted by name; the folder itself under "".
-///
-/// A file with names in several entries counts in one of them. Beyond 10,000 entries at the top, the others are in
-/// the line "" too.
-pub fn measure_entries(dir: &Dir, progress: &dyn Progress) -> host::Result<Vec<(OsString, Measured)>> {
-    let mut rows: Vec<_> =
-        walk(dir, progress, LINES)?.into_iter().map(|row| (row.name, row.measured)).collect();
-    rows.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(rows)
-}
-
-fn walk(dir: &Dir, progress: &dyn Progress, lines: usize) -> host::Result<Vec<Row>> {
+/// The same, with each entry down to so many levels, like `du -a -d LEVELS`. A file with names in several of them counts
+/// in one. Beyond 10,000 entries, the others are counted in the one above alone.
+pub fn measure_parts(dir: &Dir, levels: usize, progress: &dyn Progress) -> host::Result<Parts> {
     let path = |e| Error::path("read", dir.path(), e);
     let root = entries::reopen(dir).map_err(path)?;
     let status = entries::status(&root, c"").map_err(path)?;
@@ -126,20 +132,50 @@ fn walk(dir: &Dir, progress: &dyn Progress, lines: usize) -> host::Result<Vec<Ro
     let mut itself = Row::default();
     itself.measured.count(&status);
     let measurer = Measurer {
-        lines,
         rows: Mutex::new(vec![itself]),
+        unlisted: AtomicU64::new(0),
         seen: std::array::from_fn(|_| Mutex::new(HashMap::new())),
     };
-    if !walk.run(&measurer, walk.root(status.identity, 0)) {
+    if !walk.run(&measurer, walk.root(status.identity, Place { row: 0, levels })) {
         return Err(Error::Interrupted);
     }
-    Ok(measurer.rows.into_inner().unwrap_or_else(PoisonError::into_inner))
+    let rows = measurer.rows.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut parts = added_up(rows);
+    let whole = std::mem::take(&mut parts[0].measured);
+    parts.remove(0);
+    parts.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Parts { whole, parts, unlisted: measurer.unlisted.into_inner() })
+}
+
+/// The rows, each with all below it; the first is the whole tree.
+fn added_up(mut rows: Vec<Row>) -> Vec<Part> {
+    // A row stands behind the one above it.
+    for at in (1..rows.len()).rev() {
+        let (above, below) = rows.split_at_mut(at);
+        above[below[0].above].measured.add(&below[0].measured);
+    }
+    let mut parts: Vec<Part> = Vec::with_capacity(rows.len());
+    for (at, row) in rows.into_iter().enumerate() {
+        let path = if at == 0 { PathBuf::new() } else { parts[row.above].path.join(&row.name) };
+        parts.push(Part { path, measured: row.measured });
+    }
+    parts
 }
 
 #[derive(Default)]
 struct Row {
+    /// The row of the directory that it is in.
+    above: usize,
     name: OsString,
     measured: Measured,
+}
+
+/// Where a directory is counted.
+#[derive(Clone, Copy)]
+struct Place {
+    row: usize,
+    /// Entries down to so many levels below it have rows of their own.
+    levels: usize,
 }
 
 /// The inodes of files with several names that were counted, by device; in parts, for the threads' sake and so that
@@ -147,8 +183,8 @@ struct Row {
 type Seen = [Mutex<HashMap<u64, HashSet<u64>>>; 16];
 
 struct Measurer {
-    lines: usize,
     rows: Mutex<Vec<Row>>,
+    unlisted: AtomicU64,
     seen: Seen,
 }
 
@@ -159,38 +195,45 @@ struct Sum {
     measured: Measured,
     /// The largest size and the oldest time that the row had then: a path is made only for what goes beyond.
     largest: Option<u64>,
-    oldest: Option<i64>,
+    oldest: Option<Time>,
+    /// Entries and bytes that were not yet told of.
+    untold: (u64, u64),
 }
 
+/// So many entries are told of at once.
+const TOLD: u64 = 256;
+
 impl Measurer {
-    /// The row of an entry of `parent`.
-    fn row(&self, parent: &Node<usize>, name: &CStr) -> usize {
-        if parent.parent.is_some() || self.lines == 0 {
+    /// Where an entry of `parent` is counted.
+    fn place(&self, parent: &Node<Place>, name: &CStr) -> Place {
+        let Place { row, levels } = parent.data;
+        if levels == 0 {
             return parent.data;
         }
         let mut rows = self.rows();
-        if rows.len() > self.lines {
-            return 0;
+        if rows.len() > LINES {
+            self.unlisted.fetch_add(1, Ordering::Relaxed);
+            return Place { row, levels: 0 };
         }
-        rows.push(Row { name: OsString::from_vec(name.to_bytes().to_vec()), ..Row::default() });
-        rows.len() - 1
+        let name = OsString::from_vec(name.to_bytes().to_vec());
+        rows.push(Row { above: row, name, ..Row::default() });
+        Place { row: rows.len() - 1, levels: levels - 1 }
     }
 
-    /// The sum to add to, for `row`.
-    fn sum<'s>(&self, walk: &Walk<'_, Self>, sum: &'s mut Sum, row: usize) -> &'s mut Sum {
+    /// What to add to, for `row`.
+    fn sum<'s>(&self, sum: &'s mut Sum, row: usize) -> &'s mut Sum {
         if sum.row != row {
-            self.write(walk, sum, row);
+            self.write(sum, row);
         }
         sum
     }
 
     /// Writes the sum into its row, and begins one for the row `next`.
-    fn write(&self, walk: &Walk<'_, Self>, sum: &mut Sum, next: usize) {
+    fn write(&self, sum: &mut Sum, next: usize) {
         let measured = std::mem::take(&mut sum.measured);
-        walk.add(measured.entries(), measured.allocated);
         let mut rows = self.rows();
         if let Some(row) = rows.get_mut(sum.row) {
-            row.measured.add(measured);
+            row.measured.add(&measured);
         }
         if let Some(row) = rows.get(next) {
             sum.largest = row.measured.largest.as_ref().map(|(_, size)| *size);
@@ -210,13 +253,31 @@ impl Measurer {
     }
 }
 
+impl Sum {
+    fn count(&mut self, walk: &Walk<'_, Measurer>, status: &Status) {
+        self.measured.count(status);
+        self.untold.0 += 1;
+        self.untold.1 += status.allocated;
+        if self.untold.0 >= TOLD {
+            self.tell(walk);
+        }
+    }
+
+    fn tell(&mut self, walk: &Walk<'_, Measurer>) {
+        let (entries, bytes) = std::mem::take(&mut self.untold);
+        if entries > 0 {
+            walk.add(entries, bytes);
+        }
+    }
+}
+
 impl Visit for Measurer {
-    /// The row that a directory counts in.
-    type Data = usize;
+    /// Where a directory counts.
+    type Data = Place;
     type Worker = Sum;
 
-    fn met(&self, parent: &Node<usize>, name: &CStr) -> usize {
-        self.row(parent, name)
+    fn met(&self, parent: &Node<Place>, name: &CStr) -> Place {
+        self.place(parent, name)
     }
 
     fn enter(
@@ -227,31 +288,31 @@ impl Visit for Measurer {
         at: At<'_, Self>,
         status: &Status,
     ) -> bool {
-        self.sum(walk, sum, at.node.data).measured.count(status);
+        self.sum(sum, at.node.data.row).count(walk, status);
         true
     }
 
     fn refused(&self, walk: &Walk<'_, Self>, sum: &mut Sum, at: At<'_, Self>, error: io::Error) {
-        let measured = &mut self.sum(walk, sum, at.node.data).measured;
+        let sum = self.sum(sum, at.node.data.row);
         // A directory that cannot be opened still has a size of its own.
         if matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EIO))
             && let Ok(status) = entries::status(at.parent_handle, &at.node.name)
             && status.kind == Kind::Directory
         {
-            measured.count(&status);
+            sum.count(walk, &status);
         }
-        measured.count_failure(&error);
+        sum.measured.count_failure(&error);
     }
 
-    fn lost(&self, walk: &Walk<'_, Self>, sum: &mut Sum, node: &Node<usize>, error: io::Error) {
-        self.sum(walk, sum, node.data).measured.count_failure(&error);
+    fn lost(&self, _: &Walk<'_, Self>, sum: &mut Sum, node: &Node<Place>, error: io::Error) {
+        self.sum(sum, node.data.row).measured.count_failure(&error);
     }
 
     fn entry(
         &self,
         walk: &Walk<'_, Self>,
         sum: &mut Sum,
-        node: &Node<usize>,
+        node: &Node<Place>,
         dir: &OwnedFd,
         entry: &Entry<'_>,
     ) -> bool {
@@ -259,11 +320,11 @@ impl Visit for Measurer {
             Ok(status) if status.kind == Kind::Directory => return true,
             Ok(status) => status,
             Err(error) => {
-                self.sum(walk, sum, node.data).measured.count_failure(&error);
+                self.sum(sum, node.data.row).measured.count_failure(&error);
                 return false;
             }
         };
-        let sum = self.sum(walk, sum, self.row(node, entry.name));
+        let sum = self.sum(sum, self.place(node, entry.name).row);
         if status.mount_root {
             sum.measured.foreign_mounts += 1;
             return false;
@@ -271,32 +332,34 @@ impl Visit for Measurer {
         if status.links > 1 && self.is_seen(&status.identity) {
             return false;
         }
-        sum.measured.count(&status);
+        sum.count(walk, &status);
         if status.kind == Kind::File {
             let path = || node.below().join(OsStr::from_bytes(entry.name.to_bytes()));
             if sum.largest.is_none_or(|size| status.size > size) {
                 sum.largest = Some(status.size);
                 sum.measured.largest = Some((path(), status.size));
             }
-            if sum.oldest.is_none_or(|time| status.modified.seconds < time) {
-                sum.oldest = Some(status.modified.seconds);
-                sum.measured.oldest = Some((path(), status.modified.seconds));
+            if sum.oldest.is_none_or(|time| status.modified < time) {
+                sum.oldest = Some(status.modified);
+                sum.measured.oldest = Some((path(), status.modified));
             }
         }
         false
     }
 
-    fn block_done(&self, walk: &Walk<'_, Self>, sum: &mut Sum, _node: &Node<usize>) {
+    fn block_done(&self, walk: &Walk<'_, Self>, sum: &mut Sum, _node: &Node<Place>) {
         let row = sum.row;
-        self.write(walk, sum, row);
+        self.write(sum, row);
+        sum.tell(walk);
     }
 
-    fn leave(&self, _: &Walk<'_, Self>, _: &mut Sum, _: &Node<usize>, _: &Node<usize>) -> bool {
+    fn leave(&self, _: &Walk<'_, Self>, _: &mut Sum, _: &Node<Place>, _: &Node<Place>) -> bool {
         false
     }
 
     fn end(&self, walk: &Walk<'_, Self>, mut sum: Sum) {
         let row = sum.row;
-        self.write(walk, &mut sum, row);
+        self.write(&mut sum, row);
+        sum.tell(walk);
     }
 }

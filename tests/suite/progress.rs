@@ -43,7 +43,7 @@ fn lines(out: &Output) -> Vec<Value> {
 fn every_long_command_ends_with_a_line_of_json_that_is_done() {
     let lab = lab();
     for (line, work, subject) in [
-        ("vfolder usage alice/data", "measuring", "user/alice/data"),
+        ("vfolder usage alice/data --walk", "measuring", "user/alice/data"),
         ("vfolder transfer alice/data bob --volume second", "transferring", "user/alice/data"),
         ("vfolder delete bob/data --purge --yes", "purging", "user/bob/data"),
         ("vfolder purge alice/gone --yes", "purging", "user/alice/gone"),
@@ -65,7 +65,8 @@ fn every_long_command_ends_with_a_line_of_json_that_is_done() {
 #[test]
 fn json_comes_at_most_twice_a_second_and_counts_up() {
     let lab = lab();
-    let line = slow(&lab, "-o json vfolder usage alice/data --progress json", Duration::from_millis(40));
+    let line =
+        slow(&lab, "-o json vfolder usage alice/data --walk --progress json", Duration::from_millis(40));
     let begun = Instant::now();
     let out = Command::new("/bin/sh").args(["-c", &line]).output().unwrap();
     let most = begun.elapsed().as_secs_f64() * 2.0;
@@ -83,10 +84,10 @@ fn json_comes_at_most_twice_a_second_and_counts_up() {
 fn without_a_terminal_nothing_is_told_unless_it_is_asked_for() {
     let lab = lab();
     for how in ["", "--progress auto", "--progress none", "--quiet"] {
-        lab.ok(&format!("vfolder usage alice/data {how}")).quiet();
+        lab.ok(&format!("vfolder usage alice/data --walk {how}")).quiet();
     }
-    lab.ok("vfolder usage alice/data --quiet --progress json").says(&["\"done\":true"]);
-    lab.fails(2, "vfolder usage alice/data --progress loud").says(&["auto", "json", "none"]);
+    lab.ok("vfolder usage alice/data --walk --quiet --progress json").says(&["\"done\":true"]);
+    lab.fails(2, "vfolder usage alice/data --walk --progress loud").says(&["auto", "json", "none"]);
 }
 
 /// What a terminal gets of a command line, and its exit code.
@@ -106,7 +107,7 @@ fn left_over(shown: &str) -> &str {
 #[test]
 fn a_terminal_has_one_line_that_goes_away() {
     let lab = lab();
-    let line = slow(&lab, "vfolder usage alice/data", Duration::from_millis(5));
+    let line = slow(&lab, "vfolder usage alice/data --walk", Duration::from_millis(5));
     let (shown, code) = on_a_terminal("xterm", &line, "sleep 2;");
     assert_eq!(code, Some(0), "{shown:?}");
     assert!(shown.contains("measuring user/alice/data: ") && shown.contains(" entries, "), "{shown:?}");
@@ -120,7 +121,7 @@ fn a_terminal_has_one_line_that_goes_away() {
 #[test]
 fn ctrl_c_leaves_a_clean_terminal() {
     let lab = lab();
-    let line = slow(&lab, "vfolder usage alice/data", Duration::from_millis(200));
+    let line = slow(&lab, "vfolder usage alice/data --walk", Duration::from_millis(200));
     let (shown, code) = on_a_terminal("xterm", &line, r"sleep 2; printf \\003; sleep 1;");
     assert_eq!(code, Some(130), "{shown:?}");
     assert!(shown.contains("measuring user/alice/data: "), "{shown:?}");

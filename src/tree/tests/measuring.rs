@@ -6,7 +6,8 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::tree::measure::measure_entries;
+use crate::host::entries::Time;
+use crate::tree::measure::measure_parts;
 
 fn du(args: &[&str], path: &Path) -> u64 {
     let text = run("du", args.iter().map(OsStr::new).chain([path.as_os_str()]));
@@ -77,37 +78,59 @@ fn the_largest_and_the_oldest_file_are_named() {
     old.set_modified(UNIX_EPOCH - Duration::from_secs(7)).unwrap();
     let measured = lab.measure("tree");
     assert_eq!(measured.largest, Some(("b/large".into(), 5000)));
-    assert_eq!(measured.oldest, Some(("b/c/old".into(), -7)));
+    assert_eq!(measured.oldest, Some(("b/c/old".into(), Time { seconds: -7, nanoseconds: 0 })));
     assert_eq!(lab.measure("tree/b/c").largest, Some(("old".into(), "tree/b/c/old".len() as u64)));
     fs::remove_file(lab.path("tree/a/young")).unwrap();
     let empty = lab.measure("tree/a");
     assert_eq!((empty.largest, empty.oldest), (None, None));
 }
 
-#[test]
-fn entries_add_up_to_the_whole() {
-    let lab = Lab::image("ext4");
-    lab.make(["tree/a/b/c", "tree/d/e", "tree/d/f", "tree/file", "tree/empty/"]);
-    let odd = OsStr::from_bytes(b"\xff\xfe");
-    fs::create_dir(lab.path("tree").join(odd)).unwrap();
-    let rows = measure_entries(&Dir::open(&lab.path("tree")).unwrap(), &Silent).unwrap();
-    let names: Vec<_> = rows.iter().map(|(name, _)| name.as_os_str()).collect();
-    assert_eq!(names, [OsStr::new(""), "a".as_ref(), "d".as_ref(), "empty".as_ref(), "file".as_ref(), odd]);
-    let counts: Vec<_> = rows.iter().map(|(_, m)| (m.files, m.directories)).collect();
-    assert_eq!(counts, [(0, 1), (1, 2), (2, 1), (0, 1), (1, 0), (0, 1)]);
-    assert_eq!(rows[1].1.largest, Some(("a/b/c".into(), "tree/a/b/c".len() as u64)));
-    let whole = lab.measure("tree");
-    assert_eq!(rows.iter().map(|(_, m)| m.allocated).sum::<u64>(), whole.allocated);
-    assert_eq!(rows.iter().map(|(_, m)| m.apparent).sum::<u64>(), whole.apparent);
+/// The paths of the parts down to so many levels, and how many files each holds.
+fn parts(lab: &Lab, levels: usize) -> Vec<(String, u64)> {
+    let parts = measure_parts(&Dir::open(&lab.path("tree")).unwrap(), levels, &Silent).unwrap().parts;
+    parts.iter().map(|part| (part.path.display().to_string(), part.measured.files)).collect()
 }
 
 #[test]
-fn more_entries_than_lines_are_counted_in_the_unnamed_line() {
+fn entries_hold_all_below_them() {
+    let lab = Lab::image("ext4");
+    lab.make(["tree/a/b/c/d", "tree/a/e", "tree/f/g", "tree/file", "tree/empty/"]);
+    // Blocks are allocated late.
+    run("sync", ["-f".as_ref(), lab.top.as_os_str()]);
+    let named =
+        |parts: &[(&str, u64)]| -> Vec<_> { parts.iter().map(|(p, n)| ((*p).to_owned(), *n)).collect() };
+    assert_eq!(parts(&lab, 0), []);
+    assert_eq!(parts(&lab, 1), named(&[("a", 2), ("empty", 0), ("f", 1), ("file", 1)]));
+    let two = [("a", 2), ("a/b", 1), ("a/e", 1), ("empty", 0), ("f", 1), ("f/g", 1), ("file", 1)];
+    assert_eq!(parts(&lab, 2), named(&two));
+    assert_eq!(parts(&lab, 9).len(), two.len() + 2);
+    let measured = measure_parts(&Dir::open(&lab.path("tree")).unwrap(), 1, &Silent).unwrap();
+    // Which of several files of one time is the oldest, nobody can say.
+    let timeless = |measured: Measured| Measured { oldest: None, ..measured };
+    assert_eq!(timeless(measured.whole), timeless(lab.measure("tree")));
+    for part in &measured.parts {
+        let path = lab.path("tree").join(&part.path);
+        assert_eq!(part.measured.allocated, du(&["-s", "-B1"], &path), "{}", part.path.display());
+    }
+    assert_eq!(measured.parts[0].measured.largest, Some(("a/b/c/d".into(), "tree/a/b/c/d".len() as u64)));
+}
+
+#[test]
+fn names_of_entries_are_bytes() {
     let lab = Lab::memory();
-    lab.fill("tree", 10_500);
-    let rows = measure_entries(&Dir::open(&lab.path("tree")).unwrap(), &Silent).unwrap();
-    assert_eq!(rows.len(), 10_001);
-    assert_eq!((rows[0].0.as_os_str(), rows[0].1.files), (OsStr::new(""), 500));
+    let odd = OsStr::from_bytes(b"\xff\n\xfe");
+    fs::create_dir_all(lab.path("tree").join(odd)).unwrap();
+    let parts = measure_parts(&Dir::open(&lab.path("tree")).unwrap(), 1, &Silent).unwrap().parts;
+    assert_eq!(parts[0].path.as_os_str(), odd);
+}
+
+#[test]
+fn more_entries_than_lines_are_counted_in_the_one_above() {
+    let lab = Lab::memory();
+    lab.fill("tree/d", 10_500);
+    let measured = measure_parts(&Dir::open(&lab.path("tree")).unwrap(), 2, &Silent).unwrap();
+    assert_eq!((measured.parts.len(), measured.unlisted), (10_000, 501));
+    assert_eq!((measured.parts[0].measured.files, measured.whole.files), (10_500, 10_500));
 }
 
 #[test]
