@@ -142,11 +142,20 @@ _vfadm() {
             vfadm__subcmd__quota,verify)
                 cmd="vfadm__subcmd__quota__subcmd__verify"
                 ;;
+            vfadm__subcmd__registry,backup)
+                cmd="vfadm__subcmd__registry__subcmd__backup"
+                ;;
             vfadm__subcmd__registry,check)
                 cmd="vfadm__subcmd__registry__subcmd__check"
                 ;;
+            vfadm__subcmd__registry,edit)
+                cmd="vfadm__subcmd__registry__subcmd__edit"
+                ;;
             vfadm__subcmd__registry,log)
                 cmd="vfadm__subcmd__registry__subcmd__log"
+                ;;
+            vfadm__subcmd__registry,restore)
+                cmd="vfadm__subcmd__registry__subcmd__restore"
                 ;;
             vfadm__subcmd__registry,schema)
                 cmd="vfadm__subcmd__registry__subcmd__schema"
@@ -213,6 +222,9 @@ _vfadm() {
                 ;;
             vfadm__subcmd__user,show)
                 cmd="vfadm__subcmd__user__subcmd__show"
+                ;;
+            vfadm__subcmd__vfolder,clone)
+                cmd="vfadm__subcmd__vfolder__subcmd__clone"
                 ;;
             vfadm__subcmd__vfolder,create)
                 cmd="vfadm__subcmd__vfolder__subcmd__create"
@@ -1812,8 +1824,52 @@ _vfadm() {
             return 0
             ;;
         vfadm__subcmd__registry)
-            opts="-o -y -q -v -h -V --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version show check schema log undo"
+            opts="-o -y -q -v -h -V --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version show check schema backup restore edit log undo"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json yaml tsv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json yaml tsv" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vfadm__subcmd__registry__subcmd__backup)
+            opts="-o -y -q -v -h -V --list --force --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1899,6 +1955,50 @@ _vfadm() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vfadm__subcmd__registry__subcmd__edit)
+            opts="-o -y -q -v -h -V --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json yaml tsv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json yaml tsv" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vfadm__subcmd__registry__subcmd__log)
             opts="-o -y -q -v -h -V --ref --since --limit --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1927,6 +2027,50 @@ _vfadm() {
                     fi
                     return 0
                     ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json yaml tsv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json yaml tsv" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vfadm__subcmd__registry__subcmd__restore)
+            opts="-o -y -q -v -h -V --latest --force --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2731,7 +2875,7 @@ _vfadm() {
             return 0
             ;;
         vfadm__subcmd__trash__subcmd__empty)
-            opts="-o -y -q -v -h -V --older-than --owner --volume --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
+            opts="-o -y -q -v -h -V --older-than --owner --volume --progress --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2756,6 +2900,10 @@ _vfadm() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto json none" -- "${cur}"))
                     return 0
                     ;;
                 --root)
@@ -3161,12 +3309,67 @@ _vfadm() {
             return 0
             ;;
         vfadm__subcmd__vfolder)
-            opts="-o -y -q -v -h -V --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version create list ls show path rename set delete rm restore purge transfer share unshare leave invite usage"
+            opts="-o -y -q -v -h -V --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version create list ls show path rename set delete rm restore purge transfer clone share unshare leave invite usage"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "table json yaml tsv" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "table json yaml tsv" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-timeout)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vfadm__subcmd__vfolder__subcmd__clone)
+            opts="-o -y -q -v -h -V --volume --linked --allow-over --resume --restart --progress --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --volume)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto json none" -- "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -3270,12 +3473,16 @@ _vfadm() {
             return 0
             ;;
         vfadm__subcmd__vfolder__subcmd__delete)
-            opts="-o -y -q -v -h -V --purge --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
+            opts="-o -y -q -v -h -V --purge --progress --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --progress)
+                    COMPREPLY=($(compgen -W "auto json none" -- "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -3540,12 +3747,16 @@ _vfadm() {
             return 0
             ;;
         vfadm__subcmd__vfolder__subcmd__purge)
-            opts="-o -y -q -v -h -V --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
+            opts="-o -y -q -v -h -V --progress --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --progress)
+                    COMPREPLY=($(compgen -W "auto json none" -- "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -3825,7 +4036,7 @@ _vfadm() {
             return 0
             ;;
         vfadm__subcmd__vfolder__subcmd__transfer)
-            opts="-o -y -q -v -h -V --volume --perm --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
+            opts="-o -y -q -v -h -V --volume --perm --progress --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3843,6 +4054,10 @@ _vfadm() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto json none" -- "${cur}"))
                     return 0
                     ;;
                 --root)
@@ -3934,12 +4149,23 @@ _vfadm() {
             return 0
             ;;
         vfadm__subcmd__vfolder__subcmd__usage)
-            opts="-o -y -q -v -h -V --all --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
+            opts="-o -y -q -v -h -V --all --walk --depth --progress --root --as --output --dry-run --yes --quiet --verbose --lock-timeout --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --depth)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto json none" -- "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

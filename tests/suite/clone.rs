@@ -147,7 +147,7 @@ fn a_dry_run_says_which_way_it_would_go_and_writes_nothing() {
     let planned = lab.json("vfolder clone alice/data bob/copy --dry-run");
     assert_eq!(planned["outcome"], "planned");
     let steps: Vec<&str> = planned["steps"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
-    assert!(steps[0].starts_with("copy user/alice/data to user/bob/copy: 2 inodes, "), "{steps:?}");
+    assert!(steps[0].starts_with("clone user/alice/data as user/bob/copy by copy: 2 inodes, "), "{steps:?}");
     assert!(steps[1].starts_with("make the quota scope of user/bob"), "{steps:?}");
     before.same_as(&Snapshot::of(&[&lab.root]), "a dry run");
 }
@@ -160,7 +160,7 @@ fn what_was_copied_is_told() {
     fs::write(folder.join("more"), vec![7; 3 * MIB as usize]).unwrap();
     let out = lab.ok("vfolder clone alice/data bob/copy");
     assert!(
-        out.stderr.starts_with("copy user/alice/data to user/bob/copy: 3 inodes, 3.0 MiB"),
+        out.stderr.starts_with("clone user/alice/data as user/bob/copy by copy: 3 inodes, 3.0 MiB"),
         "{}",
         out.stderr
     );

@@ -103,14 +103,7 @@ impl Way {
             Some(inodes) => format!(": {inodes} inodes, {}", size::human(need.bytes)),
             None => format!(": {}", size::human(need.bytes)),
         });
-        match self.means {
-            Means::Snapshot => format!("snapshot {source} as {target}"),
-            Means::Stream => format!("send {source} to {target}{what}"),
-            Means::Reflink => {
-                format!("copy {source} to {target}, sharing its blocks where that can be{what}")
-            }
-            Means::Copy => format!("copy {source} to {target}{what}"),
-        }
+        format!("clone {source} as {target} by {}{what}", self.means.word())
     }
 
     /// How it will have ended.

@@ -47,8 +47,11 @@ fn of_transfer(entry: &Entry) -> Option<String> {
 }
 
 fn of_folder(change: &Changed) -> Option<String> {
+    let was_a_clone = change.before.as_ref().is_some_and(|record| record.get("clone").is_some());
     let verb = match (status(&change.before), status(&change.after)) {
         (None | Some("trashed"), Some("ready")) => "delete",
+        (Some("copying"), Some("ready")) if was_a_clone => "delete",
+        (None, Some("copying")) => "purge",
         (Some("ready"), Some("trashed")) => "restore",
         _ => return None,
     };
@@ -145,6 +148,15 @@ mod tests {
                 folder("ready"),
                 Some("vfadm vfolder delete user/a/d"),
             ),
+            ("vfolders", "user/a/d", none(), folder("copying"), Some("vfadm vfolder purge user/a/d")),
+            (
+                "vfolders",
+                "user/a/d",
+                json!({"id": "x", "status": "copying", "clone": {}}),
+                folder("ready"),
+                Some("vfadm vfolder delete user/a/d"),
+            ),
+            ("vfolders", "user/a/d", folder("copying"), folder("ready"), None),
             ("vfolders", "user/a/d", folder("trashed"), folder("purging"), None),
             ("vfolders", "user/a/d", folder("purging"), none(), None),
             (
