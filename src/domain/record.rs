@@ -389,3 +389,7 @@ records! {
     Invitation "invitations" "invitation";
     Session "sessions" "session";
 }
+
+fn is_false(value: &bool) -> bool {
+    !*value
+}

@@ -52,7 +52,7 @@ pub struct Transit {
     /// Under which boot of a host it was begun: what was copied before a crash of the host may not be on the disk.
     pub boot_id: String,
     /// True once it has been copied whole: from then on the copy counts, and the original is removed.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "super::is_false")]
     pub copied: bool,
 }
 
@@ -78,7 +78,7 @@ pub struct VFolder {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permission: Option<Level>,
     /// Whether others may clone it.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "super::is_false")]
     pub cloneable: bool,
     /// When it was made.
     pub created_at: Timestamp,
@@ -97,10 +97,6 @@ pub struct VFolder {
     /// Keys that this version does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
-}
-
-fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 impl VFolder {
