@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::libc::SIGPIPE;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -136,35 +137,73 @@ impl Program {
     /// Runs it to its end, whatever its exit status. A program that is not installed, cannot be started, does not end
     /// in time or prints too much is an error; the last two are killed.
     pub fn run(&self) -> Result<Said> {
+        let mut running = self.start(Stdio::null())?;
+        running.listen(true);
+        self.finish(&mut [running]).map(|mut said| said.remove(0))
+    }
+
+    /// Runs it with its stdout as the stdin of another program, both to their ends, under this one's bounds. Where one of
+    /// them fails that is an error, of the one that failed by itself.
+    pub fn pipe_into(&self, reader: &Program) -> Result<()> {
+        let mut from = self.start(Stdio::null())?;
+        from.listen(false);
+        let pipe = from.child.stdout.take().map_or_else(Stdio::null, Stdio::from);
+        let mut into = match reader.start(pipe) {
+            Ok(into) => into,
+            Err(error) => {
+                kill(&mut from.child);
+                return Err(error);
+            }
+        };
+        into.listen(true);
+        let said = self.finish(&mut [into, from])?;
+        match (&said[1], &said[0]) {
+            // One that nobody reads from any more ends by a signal.
+            (from, into) if into.status != 0 && [0, 128 + SIGPIPE].contains(&from.status) => {
+                Err(into.failure())
+            }
+            (from, _) if from.status != 0 => Err(from.failure()),
+            _ => Ok(()),
+        }
+    }
+
+    fn start(&self, stdin: Stdio) -> Result<Running> {
         let path = find(&self.name).ok_or_else(|| Error::Program(self.missing()))?;
         let line = self.line();
         if let Some(show) = TRACE.get() {
             show(&line);
         }
-        let mut child = self.spawn(&path)?;
+        Ok(Running { child: self.spawn(&path, stdin)?, line, most: self.most, stdout: None, stderr: None })
+    }
+
+    /// Waits for programs that run side by side, the last reader first. All are killed where one has to be.
+    fn finish(&self, running: &mut [Running]) -> Result<Vec<Said>> {
         let end = Instant::now() + self.deadline;
-        let stdout = Collector::of(child.stdout.take(), self.most);
-        let stderr = Collector::of(child.stderr.take(), self.most);
-        let took = wait(&mut child, end, &[&stdout, &stderr]).and_then(|status| {
-            Ok((status, stdout.take(Instant::now() + LINGER)?, stderr.take(Instant::now() + LINGER)?))
-        });
-        match took {
-            Ok((status, stdout, stderr)) => Ok(Said { line, status, stdout, stderr }),
-            Err(stop) => {
-                kill(&mut child);
-                Err(match stop {
-                    Stop::Late => Error::Program(format!(
-                        "'{line}' did not end within {} s",
-                        self.deadline.as_secs_f32()
-                    )),
-                    Stop::TooMuch => {
-                        Error::Program(format!("'{line}' printed more than {} bytes", self.most))
-                    }
-                    Stop::Failed(e) => Error::Program(format!("cannot read from '{line}': {e}")),
-                    Stop::Signal => Error::Interrupted,
-                })
+        let pipes: Vec<Collector> =
+            running.iter().flat_map(|one| one.stdout.iter().chain(&one.stderr)).cloned().collect();
+        let mut said = Vec::new();
+        for place in 0..running.len() {
+            let one = &mut running[place];
+            match one.end(end, &pipes) {
+                Ok(ended) => said.push(ended),
+                Err(stop) => {
+                    let line = one.line.clone();
+                    running.iter_mut().for_each(|one| kill(&mut one.child));
+                    return Err(match stop {
+                        Stop::Late => Error::Program(format!(
+                            "'{line}' did not end within {} s",
+                            self.deadline.as_secs_f32()
+                        )),
+                        Stop::TooMuch => {
+                            Error::Program(format!("'{line}' printed more than {} bytes", self.most))
+                        }
+                        Stop::Failed(e) => Error::Program(format!("cannot read from '{line}': {e}")),
+                        Stop::Signal => Error::Interrupted,
+                    });
+                }
             }
         }
+        Ok(said)
     }
 
     /// Runs it, and takes an exit status other than 0 for an error that says what it printed on stderr.
@@ -186,7 +225,7 @@ impl Program {
     }
 
     #[allow(clippy::disallowed_methods, unsafe_code)]
-    fn spawn(&self, path: &Path) -> Result<Child> {
+    fn spawn(&self, path: &Path, stdin: Stdio) -> Result<Child> {
         let mut command = Command::new(path);
         if !self.keeps_environment {
             command.env_clear();
@@ -195,7 +234,7 @@ impl Program {
         // The home of root is where tools of appliances keep their login.
         command.env("HOME", std::env::var_os("HOME").unwrap_or_else(|| "/root".into()));
         command.current_dir("/").process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         // SAFETY: two system calls on integers, which are safe after a fork.
         unsafe {
             command.pre_exec(|| {
@@ -227,6 +266,35 @@ impl Said {
         let complaint = self.complaint();
         let said = if complaint.is_empty() { "it said nothing".to_owned() } else { complaint };
         Error::Program(format!("'{}' failed with exit status {}: {said}", self.line, self.status))
+    }
+}
+
+/// A program that was started.
+struct Running {
+    child: Child,
+    line: String,
+    most: u64,
+    stdout: Option<Collector>,
+    stderr: Option<Collector>,
+}
+
+impl Running {
+    /// Begins to take what it prints; its stdout too, unless another program reads that.
+    fn listen(&mut self, stdout: bool) {
+        if stdout {
+            self.stdout = Some(Collector::of(self.child.stdout.take(), self.most));
+        }
+        self.stderr = Some(Collector::of(self.child.stderr.take(), self.most));
+    }
+
+    fn end(&mut self, end: Instant, pipes: &[Collector]) -> std::result::Result<Said, Stop> {
+        let status = wait(&mut self.child, end, pipes)?;
+        let take = |pipe: &Option<Collector>| match pipe {
+            Some(pipe) => pipe.take(Instant::now() + LINGER),
+            None => Ok(Vec::new()),
+        };
+        let (stdout, stderr) = (take(&self.stdout)?, take(&self.stderr)?);
+        Ok(Said { line: self.line.clone(), status, stdout, stderr })
     }
 }
 
@@ -319,7 +387,7 @@ impl Collector {
 }
 
 /// Its exit status. A signal to vfadm ends the wait, and so does too much output.
-fn wait(child: &mut Child, end: Instant, pipes: &[&Collector]) -> std::result::Result<i32, Stop> {
+fn wait(child: &mut Child, end: Instant, pipes: &[Collector]) -> std::result::Result<i32, Stop> {
     let mut pause = Duration::from_micros(50);
     loop {
         match child.try_wait().map_err(Stop::Failed)? {
@@ -396,6 +464,28 @@ mod tests {
         let said = sh("echo done; setsid sleep 20 &").run().unwrap();
         assert_eq!((said.status, said.text().as_str()), (0, "done\n"));
         assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn one_program_reads_what_another_one_prints() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        let taking = |script: &str| sh(&format!("cat >{}; {script}", file.display()));
+        sh("head -c 1000000 /dev/zero").pipe_into(&taking("true")).unwrap();
+        assert_eq!(std::fs::metadata(&file).unwrap().len(), 1_000_000);
+        let failed = |from: &Program, into: &Program| from.pipe_into(into).unwrap_err().to_string();
+        let error = failed(&sh("echo data; echo no pool >&2; exit 1"), &taking("echo cut >&2; exit 1"));
+        assert!(error.ends_with("failed with exit status 1: no pool"), "{error}");
+        // The one that prints without end is ended by the other's end.
+        let endless = sh("while :; do echo yyyyyyyyyyyyyyyy; done");
+        let error = failed(&endless, &sh("head -c 10 >/dev/null; echo no room >&2; exit 2"));
+        assert!(error.ends_with("failed with exit status 2: no room"), "{error}");
+        let error = failed(&sh("true"), &Program::new("no-such-tool"));
+        assert_eq!(error, "the program no-such-tool is not installed");
+        let begun = Instant::now();
+        let error = failed(&endless.deadline(Duration::from_millis(200)), &sh("cat >/dev/null"));
+        assert!(error.ends_with("did not end within 0.2 s"), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(10));
     }
 
     #[test]

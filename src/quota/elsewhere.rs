@@ -154,6 +154,10 @@ impl QuotaDriver for Elsewhere {
         Err(self.refusal())
     }
 
+    fn reflinks_charge_rightly(&self, _volume: &Path, _folders: Folders, same_scope: bool) -> Result<bool> {
+        Ok(same_scope)
+    }
+
     fn audit(&self, _volume: &Path, _scopes: &[ScopeAt<'_>], _found: &mut dyn FnMut(Escape)) -> Result<()> {
         Err(self.refusal())
     }

@@ -197,6 +197,11 @@ impl QuotaDriver for Exec {
         bytes.max(1).div_ceil(self.file.round_to).saturating_mul(self.file.round_to)
     }
 
+    /// How the appliance charges what two scopes share is not known.
+    fn reflinks_charge_rightly(&self, _volume: &Path, _folders: Folders, same_scope: bool) -> Result<bool> {
+        Ok(same_scope)
+    }
+
     fn set_limit(&self, scope: &ScopeAt<'_>, limit: Option<u64>) -> Result<()> {
         let commands = if limit.is_some() { &self.file.set } else { &self.file.unset };
         self.run(commands, scope, limit)

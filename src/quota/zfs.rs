@@ -8,6 +8,7 @@
 //! * In a full dataset root cannot make or rename an entry either; removing works ([`room`]).
 //! * What is not mounted leaves an empty directory behind, and is not seen by who writes there.
 
+mod clone;
 mod folder;
 mod room;
 mod tool;
@@ -286,6 +287,29 @@ impl QuotaDriver for Zfs {
         let make = &mut || to.parent.make_dir(to.name, plain::SCOPE_MODE).map(drop);
         self.despite_limit(to.scope, make)?;
         folder::hand_over(from, to)
+    }
+
+    fn snapshots(&self, folders: Folders) -> bool {
+        folders == Folders::Dataset
+    }
+
+    fn snapshot(&self, from: PlaceIn<'_>, to: PlaceIn<'_>) -> Result<()> {
+        let make = || to.parent.make_dir(to.name, plain::SCOPE_MODE).map(drop);
+        clone::snapshot(from, to, || self.despite_limit(to.scope, &mut { make }))
+    }
+
+    /// Before OpenZFS 2.2 there are none; how those of 2.2 are charged between datasets was not tried.
+    fn reflinks_charge_rightly(&self, _volume: &Path, _folders: Folders, same_scope: bool) -> Result<bool> {
+        Ok(same_scope)
+    }
+
+    fn send(&self, from: PlaceIn<'_>, to: PlaceIn<'_>, progress: &dyn Progress) -> Result<bool> {
+        if to.scope.folders != Folders::Dataset {
+            return Ok(false);
+        }
+        let make = || to.parent.make_dir(to.name, plain::SCOPE_MODE).map(drop);
+        clone::send(from, to, || self.despite_limit(to.scope, &mut { make }), progress)?;
+        Ok(true)
     }
 
     fn charge_of(&self, scope: &ScopeAt<'_>, folder: &Dir) -> Result<Option<u64>> {

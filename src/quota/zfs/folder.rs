@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::libc;
 
-use super::{dataset_at, plain, scope_dataset, tool};
+use super::{clone, dataset_at, plain, scope_dataset, tool};
 use crate::domain::error::{Error, Result};
 use crate::host::Error as HostError;
 use crate::host::dir::Dir;
@@ -16,7 +16,7 @@ use crate::quota::{PlaceIn, ScopeAt};
 
 /// The dataset of the folder `name` in `parent`: the scope's, and the folder's 32 digits. In use a folder is at
 /// `aa/bb/` and 28 digits; in `.trash` and `.staging` its name has them all.
-fn dataset(scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<String> {
+pub(super) fn dataset(scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<String> {
     let text = |part: Option<&OsStr>| part.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
     let path = parent.path();
     let name = text(Some(name));
@@ -67,9 +67,13 @@ fn release_snapshots(folder: &Path) -> Result<()> {
 /// Removes a dataset with its snapshots, and the directory that it was mounted at.
 pub(super) fn remove(scope: &ScopeAt<'_>, parent: &Dir, name: &OsStr) -> Result<()> {
     let dataset = dataset(scope, parent, name)?;
+    let unfinished = clone::is_unfinished(&dataset)?;
     if tool::get(&dataset, &["type"])?.is_some() {
         release_snapshots(&parent.join(name))?;
-        tool::destroy(&dataset, true)?;
+        clone::destroy(scope, &dataset)?;
+    }
+    if unfinished {
+        clone::sweep(scope, &dataset)?;
     }
     // Without its dataset there is an empty directory, or nothing.
     parent.remove_dir(name)?;

@@ -1,3 +1,5 @@
+mod clones;
+
 use super::tool::parse;
 use super::*;
 

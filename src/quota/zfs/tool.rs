@@ -16,6 +16,8 @@ pub(super) const PARKED: &str = "vfadm:limit";
 
 /// A pool that is being repaired may take its time; one whose daemon has gone never answers.
 const DEADLINE: Duration = Duration::from_secs(20);
+/// How long a stream may take; a signal ends it sooner.
+const LONG: Duration = Duration::from_secs(30 * 86_400);
 /// Three lines for each of a million datasets.
 const MOST: u64 = 256 << 20;
 
@@ -54,6 +56,14 @@ impl Properties {
 pub(super) struct Datasets(BTreeMap<String, Properties>);
 
 impl Datasets {
+    /// The datasets that come from a snapshot, and which one.
+    pub(super) fn origins(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|(name, properties)| {
+            let origin = properties.0.get("origin").filter(|origin| origin.contains('@'))?;
+            Some((name.as_str(), origin.as_str()))
+        })
+    }
+
     pub(super) fn of(&self, dataset: &str) -> Option<&Properties> {
         self.0.get(dataset)
     }
@@ -157,12 +167,38 @@ pub(super) fn change_patiently(word: &str, arguments: &[&str]) -> Result<()> {
     }
 }
 
+/// Copies a snapshot to a dataset that does not exist, which stays unmounted.
+pub(super) fn send(snapshot: &str, to: &str) -> Result<()> {
+    let receive = program().args(["receive", "-u", to]);
+    Ok(program().args(["send", snapshot]).deadline(LONG).pipe_into(&receive)?)
+}
+
+/// The names of all snapshots of a dataset and those below it.
+pub(super) fn snapshots(dataset: &str) -> Result<Vec<String>> {
+    let said = program().args(["list", "-H", "-o", "name", "-t", "snapshot", "-r", dataset]).succeed()?;
+    Ok(said.text().lines().map(str::to_owned).filter(|name| name.contains('@')).collect())
+}
+
+/// Whether there is a snapshot of this name.
+pub(super) fn is_snapshot(name: &str) -> Result<bool> {
+    let said = run_get(&[], &["type"], name)?;
+    match said.status {
+        0 => Ok(true),
+        _ if said.complaint().contains("does not exist") => Ok(false),
+        _ => Err(said.failure().into()),
+    }
+}
+
+/// Whether this is how ZFS refuses to destroy a dataset because of clones of its snapshots.
+pub(super) fn has_clones(message: &str) -> bool {
+    message.contains("has dependent clones")
+}
+
 /// Destroys a dataset; with all snapshots of it where `snapshots` says so. One that has others below it, or clones, is
 /// an error.
 pub(super) fn destroy(dataset: &str, snapshots: bool) -> Result<()> {
     let words = if snapshots { vec!["-r", dataset] } else { vec![dataset] };
-    let in_the_way =
-        |message: &str| message.contains("has children") || message.contains("has dependent clones");
+    let in_the_way = |message: &str| message.contains("has children") || has_clones(message);
     change_patiently("destroy", &words).map_err(|error| match in_the_way(&error.message) {
         true => error.hint(format!(
             "snapshots or datasets that vfadm did not make are in the way; look: zfs list -rt all {dataset}"
