@@ -131,7 +131,10 @@ fn weigh_first(ctx: &Context, request: &Clone, progress: &dyn Progress) -> Resul
 /// Refuses what does not fit (exit 8), or warns of it where that was asked for.
 fn require_room(way: &Way, request: &Clone, weight: Option<Weight>) -> Result<Vec<String>> {
     let Some(Weight { need, .. }) = weight.filter(|_| !way.begun) else { return Ok(Vec::new()) };
-    let key = way.source.key();
+    let key = match way.means {
+        Means::Snapshot => format!("a clone of {}", way.source.key()),
+        _ => way.source.key(),
+    };
     let mut tight = room::require_in_scope(&way.to, &key, need).err();
     if tight.is_none() && way.takes_blocks() {
         tight = room::require_on_volume(&way.to, &key, need).err();
