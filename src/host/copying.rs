@@ -35,13 +35,27 @@ pub fn open_any(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     }
 }
 
+/// Opens the entry `name` of `dir`, said to be a regular file, for reading; whether it is one is for the caller to
+/// see. In a tree that [`without_devices`] gave no device can have taken its place, and a FIFO is not waited for.
+/// The time of access stays as it is, where root may that.
+///
+/// [`without_devices`]: super::nodev::without_devices
+pub fn open_file(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlag::RESOLVE_NO_SYMLINKS
+        .union(ResolveFlag::RESOLVE_NO_MAGICLINKS)
+        .union(ResolveFlag::RESOLVE_NO_XDEV);
+    let how = OpenHow::new().flags(READ | OFlag::O_NOATIME | OFlag::O_NOFOLLOW).resolve(resolve);
+    Ok(nix::fcntl::openat2(dir, name, how)?)
+}
+
+const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
+
 /// Opens the regular file that `open_any` found for reading. The time of access stays as it is, where root may that.
 pub fn open_for_reading(found: impl AsFd) -> io::Result<OwnedFd> {
     // By the name of the handle: by its own name, a device could be there by now, and be woken.
     let path = format!("/proc/self/fd/{}", found.as_fd().as_raw_fd());
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    match nix::fcntl::open(path.as_str(), flags | OFlag::O_NOATIME, Mode::empty()) {
-        Err(Errno::EPERM) => Ok(nix::fcntl::open(path.as_str(), flags, Mode::empty())?),
+    match nix::fcntl::open(path.as_str(), READ | OFlag::O_NOATIME, Mode::empty()) {
+        Err(Errno::EPERM) => Ok(nix::fcntl::open(path.as_str(), READ, Mode::empty())?),
         other => Ok(other?),
     }
 }

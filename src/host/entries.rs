@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
@@ -17,7 +18,9 @@ use nix::unistd::UnlinkatFlags;
 pub enum Hint {
     /// A directory, when the block was read.
     Directory,
-    /// Anything that is no directory.
+    /// A regular file.
+    File,
+    /// A link, FIFO, socket or device.
     Other,
     /// The filesystem does not keep the type in the directory.
     Unknown,
@@ -105,6 +108,7 @@ impl Block {
             next: i64::from_ne_bytes(header[8..16].try_into().ok()?),
             hint: match header[18] {
                 libc::DT_DIR => Hint::Directory,
+                libc::DT_REG => Hint::File,
                 libc::DT_UNKNOWN => Hint::Unknown,
                 _ => Hint::Other,
             },
@@ -162,6 +166,14 @@ pub struct Time {
     pub nanoseconds: u32,
 }
 
+impl Time {
+    /// The present, by this host's clock.
+    pub fn now() -> Time {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Time { seconds: since.as_secs().cast_signed(), nanoseconds: since.subsec_nanos() }
+    }
+}
+
 /// What `statx` answers about a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Status {
@@ -189,6 +201,13 @@ pub struct Status {
     pub changed: Time,
     /// True when something is mounted here (false too where the kernel, before 5.8, does not say).
     pub mount_root: bool,
+}
+
+impl Status {
+    /// When it was made; where the filesystem does not keep that, when anything of it was last changed.
+    pub fn made(&self) -> Time {
+        self.identity.born.unwrap_or(self.changed)
+    }
 }
 
 /// The status of the entry `name` of `dir`, of a link itself; with an empty name, of `dir`.

@@ -16,6 +16,7 @@ pub mod lock;
 pub mod login;
 pub mod mount;
 pub mod namespace;
+pub mod nodev;
 pub mod privileges;
 pub mod probe;
 pub mod process;

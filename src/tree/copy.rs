@@ -12,7 +12,7 @@ mod report;
 
 use std::ffi::{CStr, OsStr};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -24,8 +24,8 @@ use super::failures::Failures;
 use super::node::{Handles, Node};
 use super::walk::{At, Crew, Visit, Walk};
 use crate::host::dir::Dir;
-use crate::host::entries::{self, Entry, Identity, Status};
-use crate::host::{self, Error, copying};
+use crate::host::entries::{self, Entry, Hint, Identity, Status};
+use crate::host::{self, Error, copying, nodev};
 use attributes::Buffers;
 use data::Means;
 use directory::Made;
@@ -40,6 +40,9 @@ pub struct CopyOptions {
     /// The copy may share data with the source (reflinks). Whoever pays for the source then pays for the copy: not
     /// where the owner changes.
     pub share: bool,
+    /// For a copy that is another owner's: the setuid and setgid bits of regular files and their capabilities
+    /// (`security.capability`) are left out, and block and character devices are not made. Directories keep setgid.
+    pub strip: bool,
 }
 
 /// Copies what is in `from`, with its own owner, mode, times and attributes, into the directory `to`, which exists
@@ -49,20 +52,24 @@ pub struct CopyOptions {
 /// attributes (but `ceph.*`, which Ceph computes) are kept; flags (`chattr`) are not. btrfs subvolumes are copied as
 /// directories, mounts inside are failures (`EXDEV`).
 ///
-/// What `to` holds of an earlier run is kept when it is of the same kind and, for a regular file, has the same length and
-/// time of change (which is set when all data is there); anything else is replaced, and what `from` does not have is
-/// removed. So a copy that was ended goes on when it is called again. At the end all is on the disk.
+/// What `to` holds of an earlier run is kept when it is of the same kind and, for a regular file, when it has the same
+/// length and time of modification (which is set when all data is there) and nothing of the source changed since the
+/// copy of it was begun: the source's ctime, which nobody can set, lies before the copy's birth (before its ctime,
+/// where the filesystem keeps no birth). So another file by the same name, of equal length and time, is copied again.
+/// That holds as far as the clocks of both filesystems agree; a ctime in the future tells nothing. Anything else is
+/// replaced, and what `from` does not have is removed. So a copy that was ended goes on when it is called again. At
+/// the end all is on the disk.
 ///
 /// Goes on after what cannot be copied, and returns the first failure with the number of the others. Ends at once
 /// when the target is full (`ENOSPC`, `EDQUOT`), and with `Error::Interrupted` when `progress` says stop. What is
-/// removed meanwhile is counted; what is changed meanwhile is copied as it is found.
+/// removed meanwhile is counted, what is changed meanwhile is copied as it is found, and both are noted.
 pub fn copy(from: &Dir, to: &Dir, options: &CopyOptions, progress: &dyn Progress) -> host::Result<Copied> {
-    let open = |dir: &Dir, action| {
-        let opened = entries::reopen(dir).and_then(|root| Ok((entries::status(&root, c"")?, root)));
-        opened.map_err(|e| Error::path(action, dir.path(), e))
+    let quiet = nodev::without_devices(from);
+    let (status, source) = match &quiet {
+        Some(tree) => opened(tree, from, "copy")?,
+        None => opened(from, from, "copy")?,
     };
-    let (status, source) = open(from, "copy")?;
-    let (target_status, target) = open(to, "write")?;
+    let (target_status, target) = opened(to, to, "write")?;
     let crew = Crew { threads: options.threads, share: true };
     let walk = Walk::of_several(2, source, from.path().to_owned(), crew, progress);
     let copier = Copier {
@@ -70,6 +77,8 @@ pub fn copy(from: &Dir, to: &Dir, options: &CopyOptions, progress: &dyn Progress
         path: to.path().to_owned(),
         top: target_status.identity,
         umask: copying::umask(),
+        quiet: quiet.is_some(),
+        strip: options.strip,
         means: Means::new(options.share),
         links: Links::new(),
         copied: Mutex::new(Copied::default()),
@@ -95,6 +104,12 @@ pub fn copy(from: &Dir, to: &Dir, options: &CopyOptions, progress: &dyn Progress
     let copied = copier.failures.or(copied)?;
     to.sync_filesystem()?;
     Ok(copied)
+}
+
+/// A handle for reading the directory that `handle` stands for; `dir` has its path.
+fn opened(handle: impl AsFd, dir: &Dir, action: &'static str) -> host::Result<(Status, OwnedFd)> {
+    let opened = entries::reopen(handle).and_then(|root| Ok((entries::status(&root, c"")?, root)));
+    opened.map_err(|e| Error::path(action, dir.path(), e))
 }
 
 /// A directory of the target.
@@ -127,6 +142,10 @@ struct Copier {
     /// The directory that is copied into.
     top: Identity,
     umask: u32,
+    /// No device can be opened in the source.
+    quiet: bool,
+    /// See `CopyOptions`.
+    strip: bool,
     means: Means,
     links: Links,
     copied: Mutex<Copied>,
@@ -215,7 +234,7 @@ impl Copier {
             Trouble::Whole(e) => self.failures.add(|| e),
             Trouble::Source(e) => match e.raw_os_error() {
                 Some(libc::ENOENT | libc::ESTALE | libc::ENOTDIR | libc::ELOOP) => {
-                    worker.copied.vanished += 1;
+                    worker.copied.vanish(|| of_entry(node.below()));
                 }
                 number => self.failures.add(|| {
                     let mount = number == Some(libc::EXDEV);
@@ -265,8 +284,9 @@ impl Visit for Copier {
         match error.raw_os_error() {
             // No directory any more.
             Some(libc::ENOTDIR | libc::ELOOP) => {
-                if self.copy_entry(walk, worker, at.parent, at.parent_handle, &at.node.name) {
-                    worker.copied.vanished += 1;
+                let entry = Entry { inode: 0, next: 0, hint: Hint::Unknown, name: &at.node.name };
+                if self.copy_entry(walk, worker, at.parent, at.parent_handle, &entry) {
+                    worker.copied.vanish(|| at.node.below());
                 }
             }
             _ => self.trouble(walk, worker, at.node, None, Trouble::Source(error)),
@@ -285,7 +305,7 @@ impl Visit for Copier {
         dir: &OwnedFd,
         entry: &Entry<'_>,
     ) -> bool {
-        self.copy_entry(walk, worker, node, dir, entry.name)
+        self.copy_entry(walk, worker, node, dir, entry)
     }
 
     fn block_done(&self, walk: &Copy<'_>, worker: &mut Worker, _node: &Node<Target>) {

@@ -24,7 +24,7 @@ pub(super) fn fill(way: &Way, restart: bool, progress: &dyn Progress) -> Result<
     let place = way.target.record.place();
     let source = way.from.place.open_folder(Path::new(&way.source.record.place()))?;
     let target = staging::folder(&way.to.place, Path::new(&place))?;
-    let options = CopyOptions { threads: 0, share: way.may_share };
+    let options = CopyOptions { threads: 0, share: way.may_share, strip: true };
     Ok(copy(&source, &target, &options, progress)?)
 }
 

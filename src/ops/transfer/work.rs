@@ -54,7 +54,7 @@ fn copy_over(way: &Way, place: &str, progress: &dyn Progress) -> Result<Vec<Stri
     }
     let original = way.from.place.open_folder(Path::new(place))?;
     let target = staging::folder(&way.to.place, Path::new(place))?;
-    let options = CopyOptions { threads: 0, share: false };
+    let options = CopyOptions::default();
     let mut copied = copy(&original, &target, &options, progress)?;
     let warnings = staging::told(&way.folder.key(), &copied);
     // The original is removed next: what somebody moved past the copier has to be in the copy too.

@@ -12,6 +12,8 @@ use crate::host::{self, copying, xattr};
 
 /// The ACL that new entries of a directory get.
 pub(super) const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
+/// What a program may do beyond its user.
+const CAPABILITIES: &CStr = c"security.capability";
 
 /// What a thread reads into, again and again.
 #[derive(Default)]
@@ -29,38 +31,62 @@ pub(super) struct Copy<'a> {
     pub(super) status: &'a Status,
     /// The permissions that the target has, where they are known.
     pub(super) mode: Option<u32>,
+    /// The owner and group that it has, where they are known.
+    pub(super) ids: Option<(u32, u32)>,
     /// It is of an earlier run, and may have attributes that the source has not.
     pub(super) existed: bool,
+    /// Capabilities are left out.
+    pub(super) strip: bool,
 }
 
-/// Gives the copy owner, mode and attributes of the source, but neither times nor the ACL for new entries; true when
-/// there is one. `note` is told what the target refuses.
+/// What the source has beside what was copied.
+#[derive(Default)]
+pub(super) struct Left {
+    /// An ACL for new entries.
+    pub(super) has_default: bool,
+    /// Capabilities, which were to be left out.
+    pub(super) capabilities: bool,
+}
+
+/// Gives the copy owner, mode and attributes of the source, but neither times nor the ACL for new entries. `note` is
+/// told what the target refuses.
 pub(super) fn copy(
     copy: &Copy<'_>,
     buffers: &mut Buffers,
     note: &mut dyn FnMut(String),
-) -> Result<bool, Trouble> {
+) -> Result<Left, Trouble> {
     let Buffers { names, value, .. } = buffers;
     let length = grown(names, |buffer| xattr::list(copy.source, buffer)).map_err(Trouble::Source)?;
     let names = &names[..length];
     if copy.existed {
-        remove_others(copy.target, names, note).map_err(Trouble::Target)?;
+        remove_others(copy, names, note).map_err(Trouble::Target)?;
     }
     // The order matters: a change of the owner takes setuid and capabilities away, one of the mode alters an ACL.
-    copying::set_ids(copy.target, copy.status.ids).map_err(Trouble::Target)?;
+    if copy.ids != Some(copy.status.ids) {
+        copying::set_ids(copy.target, copy.status.ids).map_err(Trouble::Target)?;
+    }
     let mode = copy.status.mode & 0o7777;
     if copy.mode != Some(mode) {
         copying::set_mode(copy.target, mode).map_err(Trouble::Target)?;
     }
-    let mut has_default = false;
+    let mut left = Left::default();
     for name in xattr::names(names).filter(|name| !is_computed(name)) {
         if name == DEFAULT_ACL {
-            has_default = true;
-            continue;
+            left.has_default = true;
+        } else if copy.strip && name == CAPABILITIES {
+            left.capabilities = true;
+        } else {
+            copy_one(copy.source, copy.target, name, value, note)?;
         }
-        copy_one(copy.source, copy.target, name, value, note)?;
     }
-    Ok(has_default)
+    Ok(left)
+}
+
+/// True when the file has capabilities.
+pub(super) fn has_capabilities(file: BorrowedFd<'_>, buffers: &mut Buffers) -> Result<bool, Trouble> {
+    let names = &mut buffers.names;
+    let length = grown(names, |buffer| xattr::list(file, buffer)).map_err(Trouble::Source)?;
+    Ok(xattr::names(&names[..length]).any(|name| name == CAPABILITIES))
 }
 
 /// Copies one attribute; one that the source lost meanwhile is left out.
@@ -108,13 +134,14 @@ fn refused(name: &CStr, error: &io::Error) -> String {
 }
 
 /// Removes the attributes whose names are not among `names`, and the ACL for new entries.
-fn remove_others(target: BorrowedFd<'_>, names: &[u8], note: &mut dyn FnMut(String)) -> io::Result<()> {
-    let mut there = Vec::new();
+fn remove_others(copy: &Copy<'_>, names: &[u8], note: &mut dyn FnMut(String)) -> io::Result<()> {
+    let (target, mut there) = (copy.target, Vec::new());
+    let goes = |name: &CStr| name == DEFAULT_ACL || (copy.strip && name == CAPABILITIES);
     let length = grown(&mut there, |buffer| xattr::list(target, buffer))?;
     for name in xattr::names(&there[..length]) {
         // SELinux labels everything, and takes no label away.
         let stays = is_computed(name) || name == c"security.selinux";
-        if !stays && (name == DEFAULT_ACL || xattr::names(names).all(|other| other != name)) {
+        if !stays && (goes(name) || xattr::names(names).all(|other| other != name)) {
             match xattr::remove(target, name) {
                 Err(e) if is_full(e.raw_os_error()) => return Err(e),
                 Err(e) => note(format!(

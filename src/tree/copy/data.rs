@@ -58,7 +58,7 @@ impl Means {
         }
         if self.shares(pair)? {
             tell(size)?;
-            return Ok(Content { shared: size, ..Content::default() });
+            return Ok(Content { shared: size, changed: has_changed(pair)?, ..Content::default() });
         }
         if buffer.is_empty() {
             buffer.resize(PART, 0);
@@ -72,7 +72,8 @@ impl Means {
             let length = read.min(size as usize);
             copying::write_at(pair.to, &buffer[..length], 0).map_err(Trouble::Target)?;
             tell(length as u64)?;
-            return Ok(Content { written: length as u64, shared: 0, changed: read as u64 != size });
+            let changed = read as u64 != size || has_changed(pair)?;
+            return Ok(Content { written: length as u64, shared: 0, changed });
         }
         if !small {
             copying::read_ahead(pair.from);
@@ -167,6 +168,12 @@ impl Means {
             }
         }
     }
+}
+
+/// True when the file was written to since its status was read.
+fn has_changed(pair: &Pair<'_>) -> Result<bool, Trouble> {
+    let of = |status: &Status| (status.size, status.modified);
+    Ok(of(&entries::status(pair.from, c"").map_err(Trouble::Source)?) != of(pair.status))
 }
 
 /// The next data below the length that the file had; all of it where the filesystem does not tell holes.

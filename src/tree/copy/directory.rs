@@ -4,8 +4,8 @@ use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use nix::libc;
 
@@ -28,6 +28,8 @@ pub(super) struct Made {
     modified: Time,
     /// The source has an ACL for new entries, which those of the copy must not get by it.
     has_default: AtomicBool,
+    /// The owner and group that new files in it have, once one was made.
+    gives: OnceLock<(u32, u32)>,
 }
 
 /// What had the name in the target.
@@ -40,7 +42,22 @@ pub(super) enum Found<T> {
 
 impl Made {
     fn new(existed: bool, status: &Status) -> Made {
-        Made { existed, accessed: status.accessed, modified: status.modified, has_default: false.into() }
+        Made {
+            existed,
+            accessed: status.accessed,
+            modified: status.modified,
+            has_default: false.into(),
+            gives: OnceLock::new(),
+        }
+    }
+
+    /// The owner and group that `file`, just made in the directory, has. They depend on the directory's group and mode,
+    /// which stay while it is filled, and on the mount and the server: asked once.
+    pub(super) fn gives(&self, file: &OwnedFd) -> io::Result<(u32, u32)> {
+        match self.gives.get() {
+            Some(ids) => Ok(*ids),
+            None => entries::status(file, c"").map(|made| *self.gives.get_or_init(|| made.ids)),
+        }
     }
 }
 
@@ -148,11 +165,12 @@ impl Copier {
             target: here.handle.as_fd(),
             status,
             mode: None,
+            ids: None,
             existed: here.place.data.existed,
+            strip: false,
         };
-        let has_default =
-            attributes::copy(&copy, buffers, &mut |text| copied.note(|| node.below(), || text))?;
-        here.place.data.has_default.store(has_default, Ordering::Relaxed);
+        let done = attributes::copy(&copy, buffers, &mut |text| copied.note(|| node.below(), || text))?;
+        here.place.data.has_default.store(done.has_default, Ordering::Relaxed);
         Ok(())
     }
 
@@ -241,7 +259,13 @@ impl Copier {
     }
 
     /// Removes an entry of the target and all below it.
-    fn clear(&self, walk: &Copy<'_>, here: &Here, node: &Node<Target>, name: &CStr) -> Result<(), Trouble> {
+    pub(super) fn clear(
+        &self,
+        walk: &Copy<'_>,
+        here: &Here,
+        node: &Node<Target>,
+        name: &CStr,
+    ) -> Result<(), Trouble> {
         match entries::remove_file(&here.handle, name) {
             Err(e) if e.raw_os_error() == Some(libc::EISDIR) => {}
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(()),

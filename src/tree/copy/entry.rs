@@ -12,7 +12,7 @@ use super::directory::Found;
 use super::links::Claim;
 use super::{Copier, Copy, Here, Target, Trouble, Worker, attributes};
 use crate::host::copying;
-use crate::host::entries::{self, Kind, Status};
+use crate::host::entries::{self, Entry, Hint, Kind, Status, Time};
 use crate::tree::node::Node;
 
 /// An entry of the source, and where it is copied to.
@@ -20,6 +20,8 @@ struct Item<'a> {
     node: &'a Node<Target>,
     name: &'a CStr,
     source: OwnedFd,
+    /// `source` is open for reading.
+    readable: bool,
     status: Status,
     here: Here,
 }
@@ -39,15 +41,18 @@ impl Copier {
         worker: &mut Worker,
         node: &Node<Target>,
         dir: &OwnedFd,
-        name: &CStr,
+        entry: &Entry<'_>,
     ) -> bool {
-        let copied = self.look(worker, node, dir, name).and_then(|item| match item {
+        let copied = self.look(worker, node, dir, entry).and_then(|item| match item {
+            Some(item) if self.strip && is_device(&item.status) => {
+                self.skip(walk, worker, item).map(|()| false)
+            }
             Some(item) if item.status.links > 1 => self.several(walk, worker, item).map(|()| false),
             Some(item) => self.one(walk, worker, item).map(|()| false),
             None => Ok(true),
         });
         copied.unwrap_or_else(|trouble| {
-            self.trouble(walk, worker, node, Some(name), trouble);
+            self.trouble(walk, worker, node, Some(entry.name), trouble);
             false
         })
     }
@@ -58,16 +63,36 @@ impl Copier {
         worker: &mut Worker,
         node: &'a Node<Target>,
         dir: &OwnedFd,
-        name: &'a CStr,
+        &Entry { name, hint, .. }: &Entry<'a>,
     ) -> Result<Option<Item<'a>>, Trouble> {
-        let found = self.target.patiently(|| copying::open_any(dir, name));
-        let looked = found.and_then(|source| Ok((entries::status(&source, c"")?, source)));
-        let (status, source) = looked.map_err(Trouble::Source)?;
+        let look = |source: OwnedFd| Ok((entries::status(&source, c"")?, source));
+        // One call less for nearly all; whatever is in its way, the other way tells.
+        let readable = match hint {
+            Hint::File if self.quiet => copying::open_file(dir, name).and_then(look).ok(),
+            _ => None,
+        };
+        let readable = readable.filter(|(status, _)| status.kind == Kind::File);
+        let (is_readable, looked) = match readable {
+            Some(looked) => (true, looked),
+            None => {
+                let found = self.target.patiently(|| copying::open_any(dir, name));
+                (false, found.and_then(look).map_err(Trouble::Source)?)
+            }
+        };
+        let (status, source) = looked;
         if status.kind == Kind::Directory {
             return Ok(None);
         }
         let here = self.here(worker, node)?;
-        Ok(Some(Item { node, name, source, status, here }))
+        Ok(Some(Item { node, name, source, readable: is_readable, status, here }))
+    }
+
+    /// A device that the copy does not get.
+    fn skip(&self, walk: &Copy<'_>, worker: &mut Worker, item: Item<'_>) -> Result<(), Trouble> {
+        worker.copied.skipped_devices += 1;
+        worker.copied.note(|| item.below(), || "is a device and was left out".to_owned());
+        // Something of an earlier run may have its name.
+        self.clear(walk, &item.here, item.node, item.name)
     }
 
     /// A file with several names: it is copied by the first that is met, and gets the others then.
@@ -114,51 +139,78 @@ impl Copier {
         Ok(())
     }
 
-    fn file(&self, walk: &Copy<'_>, worker: &mut Worker, item: Item<'_>) -> Result<(), Trouble> {
+    fn file(&self, walk: &Copy<'_>, worker: &mut Worker, mut item: Item<'_>) -> Result<(), Trouble> {
+        let bits = if self.strip { item.status.mode & 0o6000 } else { 0 };
+        item.status.mode &= !bits;
         let Item { name, status, here, .. } = &item;
         let same = |there: &Status| {
             let of = |file: &Status| (file.kind, file.size, file.modified);
             // What has one name in the source has one in the copy.
-            Ok(of(there) == of(status) && (status.links > 1 || there.links == 1))
+            let alike = of(there) == of(status) && (status.links > 1 || there.links == 1);
+            // By a clock that was ahead then, and is no longer, nothing can be told.
+            Ok(alike && (status.changed < there.made() || status.changed > Time::now()))
         };
         let make = || self.target.patiently(|| copying::make_file(&here.handle, name, status.mode));
         match self.put(walk, here, item.node, name, same, make)? {
             Found::Kept(there) => {
                 worker.copied.kept += 1;
                 let of = |file: &Status| (file.ids, file.mode);
-                // The owner may have changed more than the content since.
-                if of(&there) != of(status) || status.changed >= there.changed {
-                    self.describe(worker, &item, true)?;
+                let mut capabilities =
+                    self.strip && attributes::has_capabilities(item.source.as_fd(), &mut worker.buffers)?;
+                // The run before may have been told otherwise, and of a clock that was ahead nothing is known.
+                if of(&there) != of(status) || capabilities || status.changed >= there.changed {
+                    capabilities = self.describe(worker, &item, true)?;
                 }
+                self.note_stripped(worker, &item, bits, capabilities);
                 Ok(())
             }
             Found::Made(target) => {
-                let (here, name) = (here.clone(), *name);
-                let filled = self.fill(walk, worker, item, &target);
+                let filled = self.fill(walk, worker, &item, &target);
                 match filled {
-                    Ok(()) => worker.copied.files += 1,
+                    Ok(capabilities) => {
+                        worker.copied.files += 1;
+                        self.note_stripped(worker, &item, bits, capabilities);
+                    }
                     Err(Trouble::Stopped) => {}
                     // A part of a file is of no use to anybody.
                     Err(_) => drop(entries::remove_file(&here.handle, name)),
                 }
-                filled
+                filled.map(drop)
             }
         }
     }
 
-    /// Content, owner, mode, attributes and, in the end, the times of a file that was made.
+    fn note_stripped(&self, worker: &mut Worker, item: &Item<'_>, bits: u32, capabilities: bool) {
+        let lost =
+            [(bits & 0o4000 != 0, "setuid"), (bits & 0o2000 != 0, "setgid"), (capabilities, "capabilities")];
+        let lost: Vec<&str> = lost.iter().filter(|(lost, _)| *lost).map(|(_, what)| *what).collect();
+        if !lost.is_empty() {
+            worker.copied.stripped += 1;
+            worker.copied.note(|| item.below(), || format!("lost {}", lost.join(", ")));
+        }
+    }
+
+    /// Content, owner, mode, attributes and, in the end, the times of a file that was made. True when the source has
+    /// capabilities that were left out.
     fn fill(
         &self,
         walk: &Copy<'_>,
         worker: &mut Worker,
-        item: Item<'_>,
+        item: &Item<'_>,
         target: &OwnedFd,
-    ) -> Result<(), Trouble> {
-        let from =
-            self.target.patiently(|| copying::open_for_reading(&item.source)).map_err(Trouble::Source)?;
+    ) -> Result<bool, Trouble> {
+        let Item { source, status, .. } = item;
+        let opened = match item.readable {
+            true => None,
+            false => {
+                let open = || copying::open_for_reading(source);
+                Some(self.target.patiently(open).map_err(Trouble::Source)?)
+            }
+        };
+        let from = opened.as_ref().unwrap_or(source);
+        let ids = item.here.place.data.gives(target).map_err(Trouble::Target)?;
         let Worker { buffers, copied, untold, .. } = worker;
-        let status = &item.status;
-        let pair = Pair { from: &from, to: target, status };
+        let pair = Pair { from, to: target, status };
         let mut tell = |bytes| untold.add_bytes(walk, bytes);
         let content = self.means.copy(&pair, &mut buffers.data, &mut tell)?;
         copied.bytes += content.written;
@@ -171,10 +223,13 @@ impl Copier {
             target: target.as_fd(),
             status,
             mode: Some(status.mode & 0o777 & !self.umask),
+            ids: Some(ids),
             existed: false,
+            strip: self.strip,
         };
-        attributes::copy(&copy, buffers, &mut |text| copied.note(|| item.below(), || text))?;
-        copying::set_times(target, status.accessed, status.modified).map_err(Trouble::Target)
+        let left = attributes::copy(&copy, buffers, &mut |text| copied.note(|| item.below(), || text))?;
+        copying::set_times(target, status.accessed, status.modified).map_err(Trouble::Target)?;
+        Ok(left.capabilities)
     }
 
     fn symlink(&self, walk: &Copy<'_>, worker: &mut Worker, item: &Item<'_>) -> Result<(), Trouble> {
@@ -206,11 +261,12 @@ impl Copier {
             true => worker.copied.kept += 1,
             false => worker.copied.others += 1,
         }
-        self.describe(worker, item, existed)
+        self.describe(worker, item, existed).map(drop)
     }
 
-    /// Owner, mode, attributes and times of an entry of the target, which is not opened.
-    fn describe(&self, worker: &mut Worker, item: &Item<'_>, existed: bool) -> Result<(), Trouble> {
+    /// Owner, mode, attributes and times of an entry of the target, which is not opened. True when the source has
+    /// capabilities that were left out.
+    fn describe(&self, worker: &mut Worker, item: &Item<'_>, existed: bool) -> Result<bool, Trouble> {
         let Item { name, status, here, .. } = item;
         let open = || -> io::Result<OwnedFd> { copying::open_any(&here.handle, name) };
         let target = self.target.patiently(open).map_err(Trouble::Target)?;
@@ -220,9 +276,17 @@ impl Copier {
             target: target.as_fd(),
             status,
             mode: None,
+            ids: None,
             existed,
+            strip: self.strip,
         };
-        attributes::copy(&copy, buffers, &mut |text| copied.note(|| item.below(), || text))?;
-        copying::set_times_at(&here.handle, name, status.accessed, status.modified).map_err(Trouble::Target)
+        let left = attributes::copy(&copy, buffers, &mut |text| copied.note(|| item.below(), || text))?;
+        copying::set_times_at(&here.handle, name, status.accessed, status.modified)
+            .map_err(Trouble::Target)?;
+        Ok(left.capabilities)
     }
+}
+
+fn is_device(status: &Status) -> bool {
+    matches!(status.mode & libc::S_IFMT, libc::S_IFBLK | libc::S_IFCHR)
 }

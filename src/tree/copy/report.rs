@@ -22,8 +22,12 @@ pub struct Copied {
     pub kept: u64,
     /// Bytes that are shared with the source (reflinks).
     pub shared: u64,
-    /// Entries that were removed or moved away while they were copied.
+    /// Entries that were removed or moved away while they were copied; each is noted.
     pub vanished: u64,
+    /// Files whose setuid bit, setgid bit or capabilities were left out (`CopyOptions::strip`); each is noted.
+    pub stripped: u64,
+    /// Devices that were not made (`CopyOptions::strip`); each is noted.
+    pub skipped_devices: u64,
     /// What is not as in the source, and why: the path below the copied directory, and a sentence.
     pub notes: Vec<(PathBuf, String)>,
     /// How many notes there were beyond those.
@@ -39,6 +43,11 @@ impl Copied {
     pub fn found_all(&self) -> bool {
         // The copied directory itself counts at each time.
         self.files + self.names + self.symlinks + self.others + self.vanished == 0 && self.directories <= 1
+    }
+
+    pub(super) fn vanish(&mut self, path: impl FnOnce() -> PathBuf) {
+        self.vanished += 1;
+        self.note(path, || "was removed or moved away meanwhile".to_owned());
     }
 
     /// Notes something, as far as there is room.
@@ -70,6 +79,8 @@ impl Copied {
         self.kept += other.kept;
         self.shared += other.shared;
         self.vanished += other.vanished;
+        self.stripped += other.stripped;
+        self.skipped_devices += other.skipped_devices;
         self.more_notes += other.more_notes;
         for note in other.notes {
             self.keep_note(note);

@@ -273,13 +273,16 @@ fn a_copy_wakes_no_device_and_waits_for_no_fifo() {
         lab.make(["tree/d/file", "tree/file"]);
         run("mkfifo", [lab.path("tree/fifo")]);
         while_exchanging(&lab, "file", "fifo", || (0..30).for_each(|_| drop(lab.copy("copy").unwrap())));
+        // The null device would be read as an empty file, and another could do anything.
+        run("mknod", [lab.path("tree/null").as_os_str(), "c".as_ref(), "1".as_ref(), "3".as_ref()]);
+        while_exchanging(&lab, "file", "null", || (0..30).for_each(|_| drop(lab.copy("copy").unwrap())));
         while_exchanging(&lab, "d", "fifo", || (0..30).for_each(|_| drop(lab.copy("copy").unwrap())));
         lab.remove("tree").unwrap();
     }
 }
 
 #[test]
-fn what_vanishes_while_it_is_copied_is_counted() {
+fn what_vanishes_while_it_is_copied_is_counted_and_noted() {
     let lab = Lab::memory();
     for n in 0..50 {
         lab.fill(&format!("tree/{n}/sub"), 100);
@@ -289,6 +292,8 @@ fn what_vanishes_while_it_is_copied_is_counted() {
     });
     let copied = lab.copy_watched("copy", &moves).unwrap();
     assert!(copied.vanished > 0 && copied.files >= 4800, "{copied:?}");
+    assert_eq!(copied.notes.len() as u64 + copied.more_notes, copied.vanished);
+    assert!(copied.notes.iter().all(|(_, text)| text == "was removed or moved away meanwhile"));
 }
 
 #[test]
