@@ -31,27 +31,14 @@ vfadm=$(cd "${CARGO_TARGET_DIR:-target}/release" && pwd)/vfadm
 # shellcheck source=benches/lib.sh
 . benches/lib.sh
 
-filesystem() { # NAME KIND
-    truncate -s 8G "$work/$1.img"
-    "mkfs.$2" -q "$work/$1.img" >/dev/null 2>&1
-    mkdir "$work/$1"
-    mount -o loop "$work/$1.img" "$work/$1"
-}
-fill() { # DIRECTORY
-    mkdir -p "$1"
-    (cd "$1" && seq "$files" | awk '{ d = int($1 / 1000); print "d" d "/f" $1 }' | while read -r name; do
-        [ -d "${name%/*}" ] || mkdir "${name%/*}"
-        echo "$name" >"$name"
-    done)
-}
 # shellcheck disable=SC2317  # called by took
 by_hand() { # FROM TO
     cp -a "$1" "$2" && rm -rf "$1" && sync -f "$2"
 }
 
-filesystem btrfs btrfs
-filesystem one ext4
-filesystem two ext4
+filesystem btrfs btrfs 8G
+filesystem one ext4 8G
+filesystem two ext4 8G
 export VFADM_ROOT=$work/root
 "$vfadm" init --volume "btrfs=$work/btrfs" --quota btrfs >/dev/null
 for name in one two; do
@@ -65,8 +52,8 @@ printf '%-52s %12s   %-12s\n' "$files files" figure mark
 : >"$work/own"
 : >"$work/hand"
 "$vfadm" vfolder create alice/data --volume btrfs >/dev/null
-fill "$("$vfadm" vfolder path alice/data)"
-fill "$work/btrfs/by-hand"
+fill "$("$vfadm" vfolder path alice/data)" "$files"
+fill "$work/btrfs/by-hand" "$files"
 from=alice to=bob
 for _ in $(seq "$pairs"); do
     took "$vfadm" vfolder transfer "$from/data" "$to" >>"$work/own"
@@ -81,8 +68,8 @@ judge "within a btrfs volume ($(ms "$own") to $(ms "$hand"))" "$figure" "0.1 x" 
 : >"$work/own"
 : >"$work/hand"
 "$vfadm" vfolder create alice/far --volume one >/dev/null
-fill "$("$vfadm" vfolder path alice/far)"
-fill "$work/one/by-hand"
+fill "$("$vfadm" vfolder path alice/far)" "$files"
+fill "$work/one/by-hand" "$files"
 from=one to=two
 for _ in $(seq "$pairs"); do
     took "$vfadm" vfolder transfer alice/far alice --volume "$to" >>"$work/own"
