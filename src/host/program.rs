@@ -143,7 +143,7 @@ impl Program {
     }
 
     /// Runs it with its stdout as the stdin of another program, both to their ends, under this one's bounds. Where one of
-    /// them fails that is an error, of the one that failed by itself.
+    /// them fails that is an error.
     pub fn pipe_into(&self, reader: &Program) -> Result<()> {
         let mut from = self.start(Stdio::null())?;
         from.listen(false);
@@ -157,13 +157,13 @@ impl Program {
         };
         into.listen(true);
         let said = self.finish(&mut [into, from])?;
+        // The one that failed by itself, or both: the other one often fails because of it, and says no more than that.
+        let ended = |one: &Said| [0, 128 + SIGPIPE].contains(&one.status);
         match (&said[1], &said[0]) {
-            // One that nobody reads from any more ends by a signal.
-            (from, into) if into.status != 0 && [0, 128 + SIGPIPE].contains(&from.status) => {
-                Err(into.failure())
-            }
-            (from, _) if from.status != 0 => Err(from.failure()),
-            _ => Ok(()),
+            (from, into) if ended(from) && into.status == 0 => Ok(()),
+            (from, into) if ended(from) => Err(into.failure()),
+            (from, into) if into.status == 0 => Err(from.failure()),
+            (from, into) => Err(Error::Program(format!("{}; {}", into.failure(), from.failure()))),
         }
     }
 
@@ -475,6 +475,9 @@ mod tests {
         assert_eq!(std::fs::metadata(&file).unwrap().len(), 1_000_000);
         let failed = |from: &Program, into: &Program| from.pipe_into(into).unwrap_err().to_string();
         let error = failed(&sh("echo data; echo no pool >&2; exit 1"), &taking("echo cut >&2; exit 1"));
+        assert!(error.contains("failed with exit status 1: cut; 'sh -c 'echo data"), "{error}");
+        assert!(error.ends_with("failed with exit status 1: no pool"), "{error}");
+        let error = failed(&sh("echo no pool >&2; exit 1"), &taking("true"));
         assert!(error.ends_with("failed with exit status 1: no pool"), "{error}");
         // The one that prints without end is ended by the other's end.
         let endless = sh("while :; do echo yyyyyyyyyyyyyyyy; done");

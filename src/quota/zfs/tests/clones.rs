@@ -62,9 +62,10 @@ impl Pool {
     fn source(&self, bytes: u64) -> PathBuf {
         self.at(0, SOURCE, |at| Zfs.make_folder(at.scope, at.parent, at.name)).unwrap();
         let folder = self.path(0, SOURCE);
-        assert_eq!(write(&folder.join("file"), bytes), (bytes, None));
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o2750)).unwrap();
+        let file = File::create(folder.join("file")).unwrap();
+        assert_eq!(write_as(&file, 65534, 65534, bytes, Duration::ZERO).unwrap().bytes, bytes);
         std::os::unix::fs::chown(&folder, Some(5), Some(7)).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o2750)).unwrap();
         folder
     }
 
@@ -108,9 +109,10 @@ impl Drop for Pool {
     }
 }
 
-fn write(path: &Path, bytes: u64) -> (u64, Option<i32>) {
+/// Has a tenant write to a file until it is stopped, as ZFS does within seconds; bytes and error.
+fn overfill(path: &Path) -> (u64, Option<i32>) {
     let file = File::options().append(true).create(true).open(path).unwrap();
-    let written = write_as(&file, 65534, 65534, bytes, Duration::from_secs(10)).unwrap();
+    let written = write_as(&file, 65534, 65534, 64 * MIB, Duration::from_secs(20)).unwrap();
     (written.bytes, written.errno)
 }
 
@@ -134,7 +136,7 @@ fn a_clone_is_made_at_once_and_charged_with_what_is_written_to_it() {
     pool.used(1, 0);
     assert!(pool.snapshot(1, CLONE).unwrap_err().message.contains("exists"));
     pool.limit(1, Some(4 * MIB));
-    let (written, errno) = write(&pool.path(1, CLONE).join("file"), 32 * MIB);
+    let (written, errno) = overfill(&pool.path(1, CLONE).join("file"));
     assert_eq!(errno, Some(libc::EDQUOT));
     assert!(written < 16 * MIB, "{written}");
     pool.used(0, 8 * MIB);
@@ -236,9 +238,9 @@ fn a_full_scope_takes_a_clone_of_what_it_holds() {
     let pool = Pool::new();
     let folder = pool.source(MIB);
     pool.limit(0, Some(8 * MIB));
-    assert_eq!(write(&folder.join("more"), 64 * MIB).1, Some(libc::EDQUOT));
+    assert_eq!(overfill(&folder.join("more")).1, Some(libc::EDQUOT));
     is_like_its_source(&pool.snapshot(0, CLONE).unwrap(), MIB);
-    assert_eq!(write(&pool.path(0, CLONE).join("file"), 64 * MIB).1, Some(libc::EDQUOT));
+    assert_eq!(overfill(&pool.path(0, CLONE).join("file")).1, Some(libc::EDQUOT));
     pool.remove(0, SOURCE).unwrap();
     pool.remove(0, CLONE).unwrap();
     assert_eq!(pool.names(), [""; 0]);
@@ -262,7 +264,7 @@ fn a_copy_by_stream_is_charged_in_full_and_depends_on_nothing() {
     pool.used(1, 8 * MIB);
     pool.remove(0, SOURCE).unwrap();
     is_like_its_source(&pool.path(1, CLONE), 8 * MIB);
-    assert_eq!(write(&pool.path(1, CLONE).join("file"), 64 * MIB).1, Some(libc::EDQUOT));
+    assert_eq!(overfill(&pool.path(1, CLONE).join("file")).1, Some(libc::EDQUOT));
 }
 
 #[test]
