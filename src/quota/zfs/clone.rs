@@ -115,18 +115,13 @@ pub(super) fn destroy(scope: &ScopeAt<'_>, dataset: &str) -> Result<()> {
         Err(error) if tool::has_clones(&error.message) => {}
         other => return other,
     }
-    let volume = volume_dataset(scope.volume)?;
     // In the order of their making.
     let snapshots = tool::snapshots(dataset)?;
-    let below = tool::get_below(&volume, &["origin"])?;
-    let clones: Vec<(usize, &str)> = below
-        .origins()
-        .filter(|(name, _)| is_folder(&volume, name))
-        .filter_map(|(name, origin)| Some((snapshots.iter().position(|one| one == origin)?, name)))
-        .collect();
+    let clones = clones(scope, &snapshots)?;
     // The one of the last snapshot takes all of them over, and the other clones with them.
     if let Some((last, clone)) = clones.iter().max() {
-        tool::change("promote", &[clone]).map_err(|error| cannot_promote(dataset, &clones, error))?;
+        tool::change("promote", &[clone.as_str()])
+            .map_err(|error| cannot_promote(dataset, &clones, error))?;
         for snapshot in &snapshots[..=*last] {
             let label = snapshot.rsplit('@').next().unwrap_or_default();
             tool::change("destroy", &["-d", &format!("{clone}@{label}")])?;
@@ -135,8 +130,39 @@ pub(super) fn destroy(scope: &ScopeAt<'_>, dataset: &str) -> Result<()> {
     tool::destroy(dataset, true)
 }
 
-fn cannot_promote(dataset: &str, clones: &[(usize, &str)], error: Error) -> Error {
-    let names: Vec<&str> = clones.iter().map(|(_, name)| *name).collect();
+/// The folders that were cloned from these snapshots, each with the snapshot's place.
+fn clones(scope: &ScopeAt<'_>, snapshots: &[String]) -> Result<Vec<(usize, String)>> {
+    let volume = volume_dataset(scope.volume)?;
+    let below = tool::get_below(&volume, &["origin"])?;
+    let folders = below.origins().filter(|(name, _)| is_folder(&volume, name));
+    let place = |origin: &str| snapshots.iter().position(|snapshot| snapshot == origin);
+    Ok(folders.filter_map(|(name, origin)| Some((place(origin)?, name.to_owned()))).collect())
+}
+
+/// Gives an unmounted folder's dataset another name. zfs-fuse takes it for busy while a clone of it is mounted.
+pub(super) fn rename(scope: &ScopeAt<'_>, old: &str, new: &str) -> Result<()> {
+    match tool::change("rename", &[old, new]) {
+        Err(error) if tool::is_busy(&error.message) => {}
+        other => return other,
+    }
+    let mut unmounted = Vec::new();
+    let renamed = clones(scope, &tool::snapshots(old)?).and_then(|clones| {
+        for (_, clone) in clones {
+            if tool::require(&clone, "mounted")? == "yes" {
+                tool::change_patiently("unmount", &[&clone])?;
+                unmounted.push(clone);
+            }
+        }
+        tool::change_patiently("rename", &[old, new])
+    });
+    for clone in unmounted {
+        tool::change_patiently("mount", &[&clone])?;
+    }
+    renamed
+}
+
+fn cannot_promote(dataset: &str, clones: &[(usize, String)], error: Error) -> Error {
+    let names: Vec<&str> = clones.iter().map(|(_, name)| name.as_str()).collect();
     Error::storage(format!(
         "{dataset} cannot be destroyed: {} was cloned from it, and cannot take over what they share: {}",
         names.join(", "),

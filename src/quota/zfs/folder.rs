@@ -105,7 +105,7 @@ pub(super) fn hand_over(from: PlaceIn<'_>, to: PlaceIn<'_>) -> Result<()> {
         if dataset_at(&mounted)?.as_ref() == Some(&old) {
             tool::change_patiently("unmount", &[&old])?;
         }
-        tool::change_patiently("rename", &[&old, &new])?;
+        clone::rename(from.scope, &old, &new)?;
     }
     move_to(to.scope, (from.parent, from.name), (to.parent, to.name))
 }

@@ -154,12 +154,17 @@ pub(super) fn change(word: &str, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Whether this is how ZFS says that a dataset is in use.
+pub(super) fn is_busy(message: &str) -> bool {
+    message.contains("is busy")
+}
+
 /// The same, of a dataset whose last file may have been closed just before: it is busy for a moment.
 pub(super) fn change_patiently(word: &str, arguments: &[&str]) -> Result<()> {
     let mut pause = Duration::from_millis(10);
     loop {
         match change(word, arguments) {
-            Err(error) if error.message.contains("is busy") && pause < Duration::from_secs(2) => {}
+            Err(error) if is_busy(&error.message) && pause < Duration::from_secs(2) => {}
             other => return other,
         }
         std::thread::sleep(pause);
