@@ -78,7 +78,7 @@ pub(super) fn send(
     mount_point()?;
     let snapshot = take(&old, &new)?;
     let sent = tool::send(&snapshot, &new);
-    // A signal that ended the stream does not end this.
+    // What a signal leaves goes with the unfinished folder.
     let removed = tool::change("destroy", &[&snapshot]);
     sent.and(removed)?;
     tool::change("destroy", &[&format!("{new}@{}", label(&new))])?;
