@@ -245,11 +245,14 @@ pub enum Vfolder {
         expires: Duration,
     },
     /// Measure what folders hold
+    ///
+    /// Where the storage keeps the charge of each folder (btrfs subvolumes, ZFS datasets, CephFS), that is shown, at once.
+    /// Other folders, and all with --walk or --depth, are counted: a file with several names once, mounts inside not at all.
+    /// Exit status 8 when something in them could not be read.
     Usage(Usage),
 }
 
-/// What to measure, and how. Folders whose charge the storage keeps are answered from that, at once; all others, and
-/// those with --walk or --depth, are counted file by file.
+/// What to measure, and how.
 #[derive(Debug, Args)]
 pub struct Usage {
     /// OWNER/NAME or id:PREFIX

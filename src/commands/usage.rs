@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::App;
 use crate::cli::vfolder::Usage;
 use crate::domain::error::{Code, Error};
+use crate::ops::State;
 use crate::ops::resolve::Folder;
 use crate::ops::usage::{self, How};
 use crate::output::{Column, Kind, Style};
@@ -34,12 +35,14 @@ impl App {
                 .into());
         }
         let how = How { walk: arguments.walk, levels: arguments.depth.map_or(0, usize::from) };
-        let folders = usage::folders(&self.reading()?.state(&self.ctx), &arguments.folders, arguments.all)?;
+        let reading = self.reading()?;
+        let state = reading.state(&self.ctx);
+        let folders = usage::folders(&state, &arguments.folders, arguments.all)?;
         let alone = folders.len() == 1 && !arguments.all;
         let mut items = Vec::new();
         let mut failed: Option<Error> = None;
         for folder in &folders {
-            match self.measured(arguments, folder, how) {
+            match self.measured(&state, arguments, folder, how) {
                 Ok(Some(item)) => items.push(item),
                 Ok(None) => self.out.talk(&format!("{} was removed meanwhile", folder.key())),
                 Err(error) if alone || error.code == Code::Interrupted => return Err(error.into()),
@@ -58,17 +61,21 @@ impl App {
     }
 
     /// `None` for a folder that has gone since it was looked up.
-    fn measured(&self, arguments: &Usage, folder: &Folder, how: How) -> Result<Option<Value>, Error> {
+    fn measured(
+        &self,
+        state: &State<'_>,
+        arguments: &Usage,
+        folder: &Folder,
+        how: How,
+    ) -> Result<Option<Value>, Error> {
         let watch = || -> Box<dyn Progress> {
             Box::new(self.counter(arguments.progress.progress, "measuring", &folder.key()))
         };
-        let reading = crate::ops::read(&self.ctx)?;
-        let state = reading.state(&self.ctx);
-        match usage::usage(&state, folder, how, &watch) {
+        match usage::usage(state, folder, how, &watch) {
             Err(error) if error.code != Code::Interrupted => match usage::again(&self.ctx, folder)? {
                 None => Ok(None),
                 Some(moved) if moved.record.place() != folder.record.place() => {
-                    usage::usage(&state, &moved, how, &watch).map(Some)
+                    usage::usage(state, &moved, how, &watch).map(Some)
                 }
                 Some(_) => Err(error),
             },

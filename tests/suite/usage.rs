@@ -250,6 +250,16 @@ fn a_folder_that_goes_meanwhile_is_no_failure() {
 }
 
 #[test]
+fn what_cannot_be_read_is_told_and_a_failure() {
+    let lab = lab();
+    let mut strace = Command::new("/usr/bin/strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "--trace=statx", "--inject=statx:error=EIO:when=4+", VFADM]);
+    strace.args(["vfolder", "usage", "alice/data"]).env_clear().env("VFADM_ROOT", &lab.root);
+    let out = Output::of("usage".to_owned(), &strace.output().unwrap()).exits(8);
+    out.says(&["warning: user/alice/data: ", "could not be read"]).prints(&["user/alice/data"]);
+}
+
+#[test]
 fn a_tenant_who_swaps_directories_for_links_leads_nowhere() {
     let lab = lab();
     let sentinel = lab.dir().join("sentinel");
