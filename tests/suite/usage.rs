@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde_json::{Value, json};
 
-use crate::support::{Lab, MIB, Output, VFADM, system};
+use crate::support::{Lab, LabUp, MIB, Output, VFADM, system, wait_until};
 
 /// alice owns `data`: two files, one of them with two names, a link, a FIFO and directories.
 fn lab() -> Lab {
@@ -102,6 +103,42 @@ fn the_charge_comes_from_the_storage_and_the_rest_from_a_walk() {
     }
     let table = lab.ok("vfolder usage alice/data").quiet().stdout;
     assert!(table.lines().next().unwrap().split_whitespace().eq(["VFOLDER", "CHARGED"]), "{table}");
+}
+
+#[test]
+fn datasets_and_cephfs_keep_the_charge_too() {
+    for (storage, setup) in [("zfs", "--quota zfs --folders dataset"), ("cephfs", "--quota cephfs")] {
+        let up = LabUp::new(Some(storage));
+        let volume = up.mount().join("v");
+        if storage == "zfs" {
+            let pool = system("/usr/bin/findmnt", &["-no", "SOURCE", up.mount().to_str().unwrap()]);
+            system("/usr/sbin/zfs", &["create", &format!("{}/v", pool.trim())]);
+        } else {
+            fs::create_dir(&volume).unwrap();
+        }
+        let lab = Lab::bare();
+        lab.ok("init --volume spare=spare --quota none");
+        lab.ok("user add alice");
+        lab.ok(&format!("volume add v {} {setup}", volume.display()));
+        lab.ok("vfolder create alice/data --volume v");
+        // ZFS may compress what can be.
+        let mut random = vec![0; MIB as usize];
+        fs::File::open("/dev/urandom").unwrap().read_exact(&mut random).unwrap();
+        fs::write(lab.path("alice/data").join("file"), random).unwrap();
+        if storage == "zfs" {
+            // Has ZFS write what it holds back for half a minute.
+            let path = lab.path("alice/data");
+            let own = system("/usr/bin/findmnt", &["-no", "SOURCE", path.to_str().unwrap()]);
+            system("/usr/sbin/zfs", &["snapshot", &format!("{}@now", own.trim())]);
+        }
+        wait_until("the storage has counted it", || {
+            usage(&lab, "alice/data")["charged_bytes"].as_u64() >= Some(MIB)
+        });
+        let item = usage(&lab, "alice/data");
+        assert_eq!((&item["source"], &item["usage"]), (&json!("accounting"), &json!("lagging")), "{item}");
+        assert!(item["charged_bytes"].as_u64() < Some(2 * MIB), "{item}");
+        assert_eq!(usage(&lab, "alice/data --walk")["files"], 1);
+    }
 }
 
 #[test]
