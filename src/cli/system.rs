@@ -63,6 +63,15 @@ pub enum Registry {
         #[arg(long)]
         force: bool,
     },
+    /// Make it anew from what stands on the volumes, where it was lost; sessions and invitations do not come back
+    Rebuild {
+        /// Where a volume is that is neither in the root nor a mount point
+        #[arg(long = "volume", value_name = "PATH")]
+        volumes: Vec<PathBuf>,
+        /// Although the registry can be read, or a volume is missing
+        #[arg(long)]
+        force: bool,
+    },
     /// Change it with an editor (VISUAL, EDITOR): it is checked, and the difference shown, before it counts
     Edit {
         /// A text that an earlier edit kept

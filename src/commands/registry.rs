@@ -8,6 +8,7 @@ use super::App;
 use crate::cli::system::Registry;
 use crate::domain::error::{Code, Error};
 use crate::ops::history::{self, Query};
+use crate::ops::registry::rebuild::{self, Request};
 use crate::ops::registry::{self, Edit, Source};
 use crate::ops::{Done, change, check};
 use crate::output::{self, Column, Kind, Style, prompt};
@@ -73,6 +74,7 @@ impl App {
             }
             Registry::Backup { file, force, .. } => self.backup(&file.unwrap_or_default(), force),
             Registry::Restore { from, force, .. } => self.restore(from, force),
+            Registry::Rebuild { volumes, force } => self.rebuild(&Request { volumes, force }),
             Registry::Edit { file } => self.edit(file.as_deref()),
             Registry::Log(asked) => self.log(Query { of: asked.of, since: asked.since, limit: asked.limit }),
             Registry::Undo => {
@@ -113,6 +115,18 @@ impl App {
         self.show(&shown.done.plan);
         self.confirm("Restore the registry?")?;
         let done = registry::restore(&self.ctx, &source, force, &shown)?;
+        self.replaced(done)
+    }
+
+    fn rebuild(&self, request: &Request) -> Result<u8> {
+        let shown = rebuild::preview(&self.ctx, request)?;
+        if self.ctx.dry_run {
+            return self.done(REGISTRY, shown.done);
+        }
+        shown.done.warnings.iter().for_each(|w| self.out.warn(&self.pasteable(w)));
+        self.show(&shown.done.plan);
+        self.confirm(&format!("Make a registry of {}?", shown.summary))?;
+        let done = rebuild::rebuild(&self.ctx, request, &shown)?;
         self.replaced(done)
     }
 

@@ -14,8 +14,8 @@ use crate::registry::state::SCHEMA;
 use crate::registry::{Locked, Registry, Root, now, root, store};
 
 /// The first kernel id: below it, administrators use ids of their own.
-const FIRST_KERNEL_ID: u64 = 10_000;
-const TRASH_DAYS: u32 = 30;
+pub(super) const FIRST_KERNEL_ID: u64 = 10_000;
+pub(super) const TRASH_DAYS: u32 = 30;
 
 /// What `init` was asked.
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 
 mod backup;
 mod edit;
+pub mod rebuild;
 mod restore;
 
 pub use backup::{backup, list, text};

@@ -28,7 +28,9 @@ pub fn marker(registry: &Registry, name: &str, volume: &Volume) -> String {
     text(
         "this directory is a volume",
         &json!({
+            "generation": generation(registry),
             "registry": registry.header.registry,
+            "root": registry.file().parent(),
             "id": volume.id,
             "name": name,
             "settings": {"uid": settings.uid, "gid": settings.gid, "mode": settings.mode},

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::VolumeAt;
 use crate::domain::error::Result;
 use crate::domain::node::{Sight, VolumeState};
-use crate::host::process::{Mount, mount_of, own_mounts};
+use crate::host::process::{mount_of, own_mounts};
 use crate::host::{apart, dir::Dir, files, space};
 use crate::registry::root::MARKER;
 
@@ -161,7 +161,7 @@ pub fn search(volumes: &[VolumeAt], sights: &mut [Sight]) -> Result<()> {
     if lost.is_empty() {
         return Ok(());
     }
-    let points = places(&own_mounts()?);
+    let points = mount_points()?;
     let found = apart::each(&points, PATIENCE, |point| {
         lost.iter().map(|at| volumes[*at].found_below(point)).collect::<Vec<_>>()
     })?;
@@ -177,16 +177,17 @@ pub fn search(volumes: &[VolumeAt], sights: &mut [Sight]) -> Result<()> {
     Ok(())
 }
 
-fn places(mounts: &[Mount]) -> Vec<PathBuf> {
-    let mut points: Vec<PathBuf> = mounts
-        .iter()
+/// Where filesystems are mounted that can hold files.
+pub fn mount_points() -> Result<Vec<PathBuf>> {
+    let mut points: Vec<PathBuf> = own_mounts()?
+        .into_iter()
         .filter(|mount| !NO_PLACE.contains(&mount.filesystem.as_str()))
-        .map(|mount| mount.point.clone())
+        .map(|mount| mount.point)
         .collect();
     points.sort();
     points.dedup();
     points.truncate(MOST_SEARCHED);
-    points
+    Ok(points)
 }
 
 impl VolumeAt {

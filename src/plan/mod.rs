@@ -2,6 +2,7 @@
 
 pub mod intent;
 pub mod look;
+mod owners;
 pub mod step;
 pub mod volume;
 
@@ -105,9 +106,11 @@ impl Plan {
 pub fn execute(locked: &mut Locked, plan: &Plan, command: &str) -> Result<Vec<String>> {
     let generation = locked.registry.header.generation;
     let mut warnings = Vec::new();
+    let concerned = owners::concerned(&locked.registry, &plan.changes);
     if plan.steps.is_empty() && plan.after.is_empty() {
         signals::check()?;
         locked.commit(&plan.changes, plan.noted())?;
+        warnings.extend(if concerned { owners::write(&locked.registry) } else { None });
         return Ok(warnings);
     }
     let intent = Intent::begin(&locked.root, command, generation, None, &plan.steps, &plan.after)?;
@@ -119,6 +122,7 @@ pub fn execute(locked: &mut Locked, plan: &Plan, command: &str) -> Result<Vec<St
         }
         return Err(give_up(intent, plan, error));
     }
+    warnings.extend(if concerned { owners::write(&locked.registry) } else { None });
     for step in &plan.after {
         if let Err(error) = step.run(&mut effects) {
             warnings.push(format!("could not {}: {error}", step.describe()));
@@ -150,7 +154,8 @@ pub fn replace(
     }
     let mut effects = Effects::default();
     let failed = after.iter().filter_map(|step| Some((step, step.run(&mut effects).err()?)));
-    let warnings = failed.map(|(step, error)| format!("could not {}: {error}", step.describe())).collect();
+    let warnings = failed.map(|(step, error)| format!("could not {}: {error}", step.describe()));
+    let warnings = warnings.chain(owners::write(&locked.registry)).collect();
     intent.end()?;
     Ok(warnings)
 }

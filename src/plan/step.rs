@@ -422,7 +422,7 @@ impl Step {
 }
 
 /// Files of vfadm's own belong to whoever owns the directory (root on a real host).
-fn owned_like(dir: &Dir, mode: u32) -> Result<Ownership> {
+pub(super) fn owned_like(dir: &Dir, mode: u32) -> Result<Ownership> {
     let stat = dir.stat_self()?;
     Ok(Ownership { mode, ids: (stat.st_uid, stat.st_gid) })
 }

@@ -63,6 +63,11 @@ impl VolumeAt {
         quota::driver(&self.storage)
     }
 
+    /// Whether its filesystem depends on other hosts or programs.
+    pub(super) fn may_hang(&self) -> Result<bool> {
+        may_hang(&self.path)
+    }
+
     /// The limit that its storage makes of one: never less.
     pub fn effective(&self, limit: Option<u64>) -> Option<u64> {
         let driver = self.driver();
@@ -74,7 +79,7 @@ impl VolumeAt {
     pub fn open(&self) -> Result<Dir> {
         let path = self.path.clone();
         // A network filesystem without its server would keep the command for ever.
-        if may_hang(&path)? && !self.answers()? {
+        if self.may_hang()? && !self.answers()? {
             let waited = deadline::PROBE.as_secs();
             return Err(self.unusable(&format!("{} does not answer (waited {waited} s)", path.display())));
         }

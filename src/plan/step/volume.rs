@@ -9,7 +9,7 @@ use crate::host::dir::Dir;
 use crate::host::error::errno_name;
 use crate::host::files;
 use crate::quota;
-use crate::registry::root::{MARKER, PRIVATE};
+use crate::registry::root::{FILE, MARKER, PRIVATE};
 
 const LAYOUT: (&str, &[u8]) = ("version.txt", b"3\n");
 
@@ -64,6 +64,10 @@ pub(super) fn remove_marker(volume: &VolumeAt) -> Result<()> {
     }
     let dir = volume.open()?;
     dir.remove_file(MARKER)?;
+    if let Ok(private) = dir.open_dir(PRIVATE) {
+        private.remove_file(FILE)?;
+        remove_if_empty(&dir, PRIVATE)?;
+    }
     Ok(dir.sync()?)
 }
 

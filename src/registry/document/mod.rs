@@ -21,6 +21,7 @@ use std::ops::Range;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use parse::plain;
 use scan::{Body, Entry, Section};
 
 /// The sections of keyed records, in the order in which they stand in the file.

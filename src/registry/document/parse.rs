@@ -32,14 +32,30 @@ struct End {
     sum: String,
 }
 
-pub(super) fn parse(bytes: Vec<u8>) -> Result<Document, SyntaxError> {
-    let text = String::from_utf8(bytes).map_err(|error| {
+fn utf8(bytes: Vec<u8>) -> Result<String, SyntaxError> {
+    String::from_utf8(bytes).map_err(|error| {
         let fault = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();
         let valid = String::from_utf8_lossy(bytes.get(..fault).unwrap_or_default());
         let byte = bytes.get(fault).copied().unwrap_or_default();
         SyntaxError::at(&valid, fault, format_args!("the byte 0x{byte:02x} is not UTF-8 text"))
-    })?;
+    })
+}
+
+/// Reads a small document of vfadm's own beside the registry, judged as strictly: no key twice, no anchors, bounded depth
+/// and number of values.
+///
+/// # Errors
+/// What is wrong, with its place.
+pub fn plain<T: DeserializeOwned>(bytes: Vec<u8>) -> Result<T, SyntaxError> {
+    let text = utf8(bytes)?;
+    check_characters(&text)?;
+    yaml::<Mapping<Checked<false>>>(&text, 0..text.len())?;
+    yaml(&text, 0..text.len())
+}
+
+pub(super) fn parse(bytes: Vec<u8>) -> Result<Document, SyntaxError> {
+    let text = utf8(bytes)?;
     let content = closed_content(&text)?;
     let split = split(&text, content);
     if let Ok(parts) = &split

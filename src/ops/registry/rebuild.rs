@@ -1,0 +1,373 @@
+//! A lost registry, brought back from what stands on the volumes: markers, sidecars, the part of the registry that some
+//! volumes carry, directories, and the limits that the storage holds. Sessions and invitations stand there nowhere.
+
+mod found;
+mod merge;
+mod owners;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use uuid::Uuid;
+
+use self::found::{Marker, Site};
+use self::merge::{FoundVolume, Merged};
+use super::{Held, hold};
+use crate::domain::error::{Error, Result};
+use crate::domain::name::shell_word;
+use crate::domain::record::{Header, Project, Settings, User, VFolder, Volume};
+use crate::ops::init::{FIRST_KERNEL_ID, TRASH_DAYS};
+use crate::ops::{Context, Done, sidecar};
+use crate::plan::{self, Outcome, Plan, VolumeAt, look};
+use crate::registry::difference::{difference, lines};
+use crate::registry::history::Changed;
+use crate::registry::root::{MARKER, PRIVATE};
+use crate::registry::state::SCHEMA;
+use crate::registry::{Present, Registry, Root, load, now, root};
+
+/// What `registry rebuild` was asked.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Where volumes are, besides the usual places.
+    pub volumes: Vec<PathBuf>,
+    /// Although the registry can be read, or a volume is missing.
+    pub force: bool,
+}
+
+/// What a rebuild is going to do, for the question; nothing is changed.
+pub struct Rebuilt {
+    /// The plan; its lines are the records.
+    pub done: Done,
+    /// How many there are of each, as a sentence.
+    pub summary: String,
+    changes: Vec<Changed>,
+}
+
+/// Looks at the volumes and makes a registry of what is there.
+pub fn preview(ctx: &Context, request: &Request) -> Result<Rebuilt> {
+    let root = Root::find(&ctx.root)?;
+    let present = Present::look(&root)?;
+    require_lost(&root, &present, request)?;
+    let merged = gather(&root, present.registry.as_ref(), present.generation, request)?;
+    let changes = difference(None, &merged.registry)?;
+    let mut warnings = merged.notes.clone();
+    if present.fault.is_some() && present.registry.is_some() {
+        warnings.push(
+            "there is a backup that can be read: 'vfadm registry restore --latest' brings more back"
+                .to_owned(),
+        );
+    }
+    let plan = planned(&merged, &changes);
+    Ok(Rebuilt { summary: summary(&merged.registry), done: Done { plan, planned: true, warnings }, changes })
+}
+
+/// Writes it, as it was shown.
+pub fn rebuild(ctx: &Context, request: &Request, shown: &Rebuilt) -> Result<Done> {
+    root::require_shared_locks(Root::find(&ctx.root)?.path())?;
+    let made = || Ok(empty(Uuid::nil(), None, None, 0, PathBuf::new()));
+    let Held { mut locked, before, lost, broken, mut warnings } = hold(ctx, made)?;
+    if !lost && !request.force {
+        return Err(readable(&locked.root));
+    }
+    let generation = locked.registry.header.generation;
+    let mut merged = gather(&locked.root, before.as_ref(), generation, request)?;
+    let changes = difference(None, &merged.registry)?;
+    if !was_shown(&changes, &shown.changes) {
+        return Err(Error::conflict("the volumes were changed meanwhile: nothing was done")
+            .hint("the same command shows anew what is there"));
+    }
+    let mut plan = planned(&merged, &changes);
+    locked.registry.header.generation = merged.registry.header.generation;
+    for (section, key) in std::mem::take(&mut merged.differ) {
+        sidecar::follow(&merged.registry, section, &key, &mut plan)?;
+    }
+    warnings.extend(plan::replace(
+        &mut locked,
+        merged.registry,
+        Vec::new(),
+        broken,
+        &plan.after,
+        &ctx.command,
+    )?);
+    locked.unlock();
+    Ok(Done { plan, planned: false, warnings })
+}
+
+/// True when there is nothing that was not shown. Something may have gone: what a change that was cut off had begun is
+/// undone by then.
+fn was_shown(changes: &[Changed], shown: &[Changed]) -> bool {
+    let keys: BTreeSet<(&str, &str)> = shown.iter().map(|c| (c.section.as_str(), c.key.as_str())).collect();
+    changes.iter().all(|change| keys.contains(&(&change.section, &change.key)))
+}
+
+fn require_lost(root: &Root, present: &Present, request: &Request) -> Result<()> {
+    if request.force {
+        return Ok(());
+    }
+    present.require_no_newer()?;
+    if present.fault.is_none() { Err(readable(root)) } else { Ok(()) }
+}
+
+fn readable(root: &Root) -> Error {
+    Error::conflict(format!("{} can be read: there is nothing to rebuild", root.file().display()))
+        .hint("vfadm check shows what is wrong, vfadm registry restore goes back to a backup; --force rebuilds all the same")
+}
+
+fn planned(merged: &Merged, changes: &[Changed]) -> Plan {
+    let generation = merged.registry.header.generation + 1;
+    let summary = summary(&merged.registry);
+    let mut plan =
+        Plan::new(Outcome::Created, format!("registry rebuilt as generation {generation}: {summary}"));
+    plan.tries = lines(changes);
+    plan.item = Some(json!({
+        "registry": merged.registry.header.registry,
+        "generation": generation,
+        "records": merged.registry.total(),
+    }));
+    plan
+}
+
+fn summary(registry: &Registry) -> String {
+    let some = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    format!(
+        "{}, {}, {}, {}; sessions and invitations are gone",
+        some(registry.count::<Volume>(), "volume"),
+        some(registry.count::<User>(), "user"),
+        some(registry.count::<Project>(), "project"),
+        some(registry.count::<VFolder>(), "vfolder"),
+    )
+}
+
+/// A registry without records.
+fn empty(
+    id: Uuid,
+    core: Option<&Registry>,
+    marker: Option<&Marker>,
+    generation: u64,
+    file: PathBuf,
+) -> Registry {
+    let header =
+        Header { schema: SCHEMA, registry: id, generation, updated_at: now(), extra: Default::default() };
+    let shared = marker.map(|marker| &marker.settings);
+    let settings = core.map(|core| core.settings.clone()).unwrap_or_else(|| Settings {
+        uid: shared.map_or(0, |shared| shared.uid),
+        gid: shared.map_or(0, |shared| shared.gid),
+        mode: shared.map_or_else(String::new, |shared| shared.mode.clone()),
+        default_volume: None,
+        next_kernel_id: FIRST_KERNEL_ID,
+        trash_days: TRASH_DAYS,
+        extra: Default::default(),
+    });
+    Registry::new(header, settings, file)
+}
+
+fn gather(root: &Root, before: Option<&Registry>, known: u64, request: &Request) -> Result<Merged> {
+    let (mut sites, mut notes) = sites(root, before, request)?;
+    let id = sites.first().map_or(Uuid::nil(), |(_, marker)| marker.registry);
+    let places: Vec<VolumeAt> = sites
+        .iter()
+        .map(|(path, marker)| {
+            let path = path.display().to_string();
+            VolumeAt::new(id, &marker.name, &Volume { path, ..marker.volume.clone() })
+        })
+        .collect();
+    let mut volumes = Vec::new();
+    for ((path, marker), contents) in std::mem::take(&mut sites).into_iter().zip(found::contents(&places)?) {
+        match contents {
+            Some(contents) => volumes.push(FoundVolume { path, marker, contents }),
+            None => {
+                return Err(Error::storage(format!(
+                    "the volume '{}' at {} does not answer",
+                    marker.name,
+                    path.display()
+                ))
+                .hint("see to the server of its filesystem"));
+            }
+        }
+    }
+    let core = core(&volumes, id, &mut notes);
+    require_all(core.as_ref(), &volumes, request, &mut notes)?;
+    let marker = volumes.iter().map(|volume| &volume.marker).max_by_key(|marker| marker.generation);
+    let generation = generations(&volumes).chain(core.as_ref().map(|core| core.header.generation)).max();
+    let generation = generation.unwrap_or(0).max(known);
+    let mut registry = empty(id, core.as_ref(), marker, generation, root.file());
+    let default = registry.settings.default_volume.clone();
+    if default.is_some_and(|default| !volumes.iter().any(|volume| volume.marker.name == default)) {
+        registry.settings.default_volume = None;
+    }
+    let mut merged = merge::merge(registry, &volumes, core.as_ref())?;
+    merged.notes.splice(0..0, notes);
+    load::require_sound(None, &merged.registry)?;
+    Ok(merged)
+}
+
+fn generations(volumes: &[FoundVolume]) -> impl Iterator<Item = u64> {
+    let scopes = volumes.iter().flat_map(|volume| volume.contents.scopes.values());
+    let noted = scopes.flat_map(|scope| {
+        let folders = scope.folders.values().filter_map(|folder| folder.note.as_ref());
+        scope.note.iter().map(|note| note.generation).chain(folders.map(|note| note.generation))
+    });
+    volumes.iter().map(|volume| volume.marker.generation).chain(noted)
+}
+
+/// The volumes of one registry: in the directories of the root, where they were named, and where the others say that they
+/// are; unless these are all of them, at mount points too.
+fn sites(
+    root: &Root,
+    before: Option<&Registry>,
+    request: &Request,
+) -> Result<(Vec<(PathBuf, Marker)>, Vec<String>)> {
+    let real = |path: &PathBuf| path.canonicalize().map_err(|e| crate::host::Error::path("open", path, e));
+    let named = request.volumes.iter().map(real).collect::<crate::host::Result<Vec<PathBuf>>>()?;
+    let below =
+        root.dir().names()?.into_iter().filter(|name| name != PRIVATE).map(|name| root.path().join(name));
+    let below: Vec<PathBuf> = below.collect();
+    let recorded = before.map(|registry| registry.all::<Volume>()).transpose()?.unwrap_or_default();
+    let recorded = recorded.into_iter().map(|(_, volume)| PathBuf::from(volume.path));
+    let (mut found, mut notes, mut looked) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let mut look_at = |paths: Vec<PathBuf>, found: &mut Vec<Site>, notes: &mut Vec<String>| -> Result<()> {
+        let new: Vec<PathBuf> = paths.into_iter().filter(|path| looked.insert(path.clone())).collect();
+        let (sites, more) = found::sites(&new)?;
+        found.extend(sites);
+        notes.extend(more);
+        Ok(())
+    };
+    look_at(named.iter().chain(&below).cloned().chain(recorded).collect(), &mut found, &mut notes)?;
+    if let Some(path) = named.iter().find(|path| !found.iter().any(|site| site.path == **path)) {
+        let why = notes.first().map(|note| format!(": {note}")).unwrap_or_default();
+        return Err(Error::not_found(format!(
+            "{} has no marker {MARKER} that can be read{why}",
+            path.display()
+        )));
+    }
+    let siblings = |found: &[Site]| -> Vec<(Uuid, PathBuf)> {
+        found.iter().filter_map(|site| site.siblings.clone()).flatten().collect()
+    };
+    look_at(siblings(&found).into_iter().map(|(_, path)| path).collect(), &mut found, &mut notes)?;
+    let known = siblings(&found);
+    let is_there = |id: &Uuid| found.iter().any(|site| site.marker.id == *id);
+    if known.is_empty() || !known.iter().all(|(id, _)| is_there(id)) {
+        look_at(look::mount_points()?, &mut found, &mut notes)?;
+    }
+    let mut found: Vec<(PathBuf, Marker)> = found.into_iter().map(|site| (site.path, site.marker)).collect();
+    let of = |is_meant: &dyn Fn(&(PathBuf, Marker)) -> bool| -> Vec<Uuid> {
+        found.iter().filter(|site| is_meant(site)).map(|(_, marker)| marker.registry).collect()
+    };
+    let candidates = [
+        before.map(|registry| vec![registry.header.registry]).unwrap_or_default(),
+        of(&|(path, _)| named.contains(path)),
+        of(&|(path, _)| below.contains(path)),
+        of(&|(_, marker)| marker.root.as_deref() == Some(root.path())),
+        of(&|_| true),
+    ];
+    let mut ids = candidates.into_iter().find(|ids| !ids.is_empty()).unwrap_or_default();
+    ids.sort();
+    ids.dedup();
+    let id = match ids.as_slice() {
+        [id] => *id,
+        [] => {
+            return Err(Error::not_found(format!(
+                "no volume was found, neither in {} nor at a mount point",
+                root.path().display()
+            ))
+            .hint("mount the volumes, or say where one is: --volume PATH"));
+        }
+        _ => {
+            return Err(Error::conflict("there are volumes of several registries")
+                .hint("say which are meant: --volume PATH of one of them"));
+        }
+    };
+    found.retain(|(_, marker)| marker.registry == id);
+    Ok((one_of_each(found, &mut notes)?, notes))
+}
+
+/// A volume that is seen in several places is taken where it was; of two volumes of one name, the newer one.
+fn one_of_each(found: Vec<(PathBuf, Marker)>, notes: &mut Vec<String>) -> Result<Vec<(PathBuf, Marker)>> {
+    let mut by_name: BTreeMap<String, (PathBuf, Marker)> = BTreeMap::new();
+    for (path, marker) in found {
+        if crate::domain::name::thing("volume", &marker.name).is_err() {
+            notes.push(format!("{} has no name that a volume can have: it is left out", path.display()));
+            continue;
+        }
+        let rank = |path: &Path, marker: &Marker| {
+            (marker.generation, marker.volume.path == path.display().to_string())
+        };
+        let there = by_name.get(&marker.name).map(|(other, found)| (rank(other, found), other.clone()));
+        let left_out = match there {
+            None => None,
+            Some((other, _)) if other >= rank(&path, &marker) => {
+                notes.push(second(&marker.name, &path));
+                continue;
+            }
+            Some((_, other)) => Some(other),
+        };
+        notes.extend(left_out.map(|other| second(&marker.name, &other)));
+        by_name.insert(marker.name.clone(), (path, marker));
+    }
+    let mut ids = BTreeSet::new();
+    match by_name.values().find(|(_, marker)| !ids.insert(marker.id)) {
+        None => Ok(by_name.into_values().collect()),
+        Some((path, marker)) => Err(Error::conflict(format!(
+            "{} holds the volume '{}', whose id another volume has",
+            path.display(),
+            marker.name
+        ))),
+    }
+}
+
+fn second(name: &str, path: &Path) -> String {
+    format!("there is a second volume '{name}' at {}: it is left out", path.display())
+}
+
+/// The newest of the copies of what no sidecar holds.
+fn core(volumes: &[FoundVolume], id: Uuid, notes: &mut Vec<String>) -> Option<Registry> {
+    let mut newest: Option<Registry> = None;
+    for volume in volumes {
+        let Some(text) = &volume.contents.owners else { continue };
+        let file = volume.path.join(PRIVATE).join(root::FILE);
+        let read = Registry::parse(text.clone().into_bytes(), file.clone())
+            .and_then(|part| load::require_sound(None, &part).map(|()| part));
+        match read {
+            Ok(part) if part.header.registry != id => {
+                notes.push(format!("{} is of another registry", file.display()));
+            }
+            Ok(part) => {
+                if newest.as_ref().is_none_or(|other| other.header.generation < part.header.generation) {
+                    newest = Some(part);
+                }
+            }
+            Err(error) => notes.push(error.message),
+        }
+    }
+    if newest.is_none() {
+        notes.push(
+            "no volume has the list of all users and projects: only those that own or share something come back"
+                .to_owned(),
+        );
+    }
+    newest
+}
+
+/// Refuses to leave a volume out whose folders would be forgotten (exit 8).
+fn require_all(
+    core: Option<&Registry>,
+    volumes: &[FoundVolume],
+    request: &Request,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    for (name, record) in core.map(|core| core.all::<Volume>()).transpose()?.unwrap_or_default() {
+        if volumes.iter().any(|volume| volume.marker.id == record.id) {
+            continue;
+        }
+        let missing = format!("the volume '{name}' of {} was not found", record.path);
+        if !request.force {
+            return Err(Error::storage(missing).hint(format!(
+                "mount it, or say where it is: --volume {}; --force leaves it out, with all that is on it",
+                shell_word(&record.path)
+            )));
+        }
+        notes.push(format!("{missing}: it is left out"));
+    }
+    Ok(())
+}
