@@ -312,6 +312,7 @@ fn recovered(id: Uuid) -> VFolder {
         trashed_at: None,
         shares: BTreeMap::new(),
         transfer: None,
+        clone: None,
         extra: Default::default(),
     }
 }
