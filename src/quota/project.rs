@@ -11,6 +11,8 @@
 //! * The tool takes whole KiB, and rounds a number of bytes down. XFS makes whole blocks of them, rounded up; ext4 does
 //!   not. A limit of 0 is none.
 //! * In a full project of XFS root can move and remove entries, but not make them ([`room`]).
+//! * XFS charges each file in full that shares its extents with others (`FICLONE`, `copy_file_range`), across projects
+//!   and within one, and stops a reflink at the limit. ext4 has none.
 //! * The owner of a file can take it out of its project (`chattr -p`), unless it lives in a user namespace.
 
 mod audit;
