@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -22,7 +23,11 @@ const SECOND: &str = "cccc0000000000000000000000000003";
 struct Pool {
     dir: tempfile::TempDir,
     volume: PathBuf,
+    _one: MutexGuard<'static, ()>,
 }
+
+/// One pool at a time: in trials zfs-fuse hung when several were made and filled at once by one process.
+static ONE: Mutex<()> = Mutex::new(());
 
 #[allow(clippy::disallowed_methods)]
 fn run(program: &str, args: &[&str]) -> String {
@@ -34,9 +39,10 @@ fn run(program: &str, args: &[&str]) -> String {
 
 impl Pool {
     fn new() -> Pool {
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::Builder::new().prefix("vfadm-zfs-").tempdir_in("/dev/shm").unwrap();
         run(SCRIPT, &["up", dir.path().to_str().unwrap()]);
-        let pool = Pool { volume: dir.path().join("mnt"), dir };
+        let pool = Pool { volume: dir.path().join("mnt"), dir, _one: one };
         for scope in SCOPES {
             Zfs.prepare_scope(&pool.scope(scope)).unwrap();
         }
