@@ -132,7 +132,7 @@ fn weigh_first(ctx: &Context, request: &Clone, progress: &dyn Progress) -> Resul
 fn require_room(way: &Way, request: &Clone, weight: Option<Weight>) -> Result<Vec<String>> {
     let Some(Weight { need, .. }) = weight.filter(|_| !way.begun) else { return Ok(Vec::new()) };
     let key = match way.means {
-        Means::Snapshot => format!("a clone of {}", way.source.key()),
+        Means::Snapshot if !way.charges_both() => format!("a clone of {}", way.source.key()),
         _ => way.source.key(),
     };
     let mut tight = room::require_in_scope(&way.to, &key, need).err();
@@ -295,6 +295,14 @@ fn consequence(way: &Way) -> Option<String> {
     let (source, target) = (&way.source, &way.target);
     if source.owner == target.owner {
         return None;
+    }
+    if way.charges_both() {
+        let both = format!("{} and {}", source.owner, target.owner);
+        return Some(format!(
+            "what {} shares with {} is charged to both, {both}",
+            target.key(),
+            source.key()
+        ));
     }
     let charge =
         format!("what {} shares with {} stays charged to {}", target.key(), source.key(), source.owner);

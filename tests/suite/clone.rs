@@ -43,14 +43,15 @@ fn fill(folder: &Path, files: u32) {
 
 /// What `find` and `cat` say of a tree: all that `cp -a` keeps, but the times of access.
 fn told(tree: &Path) -> String {
-    let format = "%P %y %m %U:%G %n %s %T@ %l\\n";
-    let mut lines: Vec<String> = system("/usr/bin/find", &[tree.to_str().unwrap(), "-printf", format])
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    // How long a directory is, and how many names it has, is the filesystem's affair.
+    let all = "%P %y %m %U:%G %T@ %l";
+    let (directory, other) = (format!("{all}\\n"), format!("{all} %n %s\\n"));
+    let find =
+        [tree.to_str().unwrap(), "(", "-type", "d", "-printf", &directory, ")", "-o", "-printf", &other];
+    let mut lines: Vec<String> = system("/usr/bin/find", &find).lines().map(str::to_owned).collect();
     lines.sort();
     let content = format!(
-        "cd '{}' && find . -type f -size -2M -print0 | sort -z | xargs -0r sha256sum && getfattr -Rdhm - . 2>/dev/null || true",
+        "cd '{}' && find . -type f -size -2M -print0 | sort -z | xargs -0r sha256sum && find . | sort | getfattr -dhm - - 2>/dev/null || true",
         tree.display()
     );
     lines.join("\n") + &system("/bin/sh", &["-c", &content])
@@ -277,11 +278,11 @@ fn what_was_copied_before_is_not_copied_again_unless_asked() {
     let lab = site();
     fill(&lab.path("alice/data"), 50);
     for (option, kept) in [("", true), (" --resume", true), (" --restart", false)] {
-        // Late enough that some are there: the copier gives each its owner.
+        // Late enough that some are there: the copier gives each its times.
         let line = "vfolder clone alice/data bob/copy";
         let mut strace = Command::new("/usr/bin/strace");
-        strace.args(["-f", "-qq", "-o", "/dev/null", "--trace=fchown,fchownat"]);
-        strace.args(["--inject=fchown,fchownat:signal=KILL:when=20", VFADM]).args(words(line));
+        strace.args(["-f", "-qq", "-o", "/dev/null", "--trace=utimensat"]);
+        strace.args(["--inject=utimensat:signal=KILL:when=15", VFADM]).args(words(line));
         strace.env_clear().env("VFADM_ROOT", &lab.root).output().expect("strace starts");
         let done = lab.json(&format!("{line}{option}"));
         assert_eq!(done["item"]["clone"]["kept"].as_u64().unwrap() > 5, kept, "{option}: {done}");
@@ -434,4 +435,48 @@ fn a_tenant_who_swaps_directories_for_links_gets_nothing_else_copied() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     assert_eq!(fs::read_to_string(outside.join("secret")).unwrap(), "secret");
+}
+
+/// A clone shares all with its source and is charged with nothing: a copy of it takes all the same.
+#[test]
+fn what_a_clone_shares_counts_where_it_is_copied() {
+    let lab = furnished(Lab::btrfs());
+    fs::write(lab.path("alice/data").join("big"), vec![5; 8 * MIB as usize]).unwrap();
+    nix::unistd::sync();
+    let made = lab.json("vfolder clone alice/data alice/snap");
+    assert_eq!(made["item"]["clone"], json!({"source": "user/alice/data", "way": "snapshot"}));
+    assert_eq!(told(&lab.path("alice/snap")), told(&lab.path("alice/data")));
+    let second = lab.second("second", "btrfs", 256 << 20);
+    lab.ok(&format!("volume add second {} --quota btrfs", second.mount.display()));
+    lab.ok("quota set bob 4m --volume second");
+    for line in [
+        "vfolder clone alice/snap bob/copy --volume second",
+        "vfolder transfer alice/snap bob --volume second",
+    ] {
+        lab.fails(8, line)
+            .says(&["user/bob has 4 MiB left of 4 MiB on 'second', and user/alice/snap takes 8"]);
+    }
+    lab.ok("check");
+}
+
+/// Who is charged for a linked clone is said; its own limit holds for what it writes.
+#[test]
+fn a_linked_clone_is_charged_to_the_owner_of_its_source() {
+    let lab = furnished(Lab::btrfs());
+    fs::write(lab.path("alice/data").join("big"), vec![5; 8 * MIB as usize]).unwrap();
+    nix::unistd::sync();
+    lab.ok("quota set bob 4m");
+    lab.fails(8, "vfolder clone alice/data bob/copy");
+    lab.ok("vfolder clone alice/data bob/copy --linked").says(&[
+        "what user/bob/copy shares with user/alice/data stays charged to user/alice, also after user/alice/data has gone",
+    ]);
+    let used =
+        |owner: &str| lab.json(&format!("quota show {owner}"))["items"][0]["used_bytes"].as_u64().unwrap();
+    assert!(used("alice") >= 8 * MIB && used("bob") < MIB, "{} and {}", used("alice"), used("bob"));
+    let stopped = lab.session("bob", "-m copy", "dd if=/dev/zero of=copy/more bs=1M count=8");
+    assert!(stopped.stderr.contains("Disk quota exceeded"), "{stopped:?}");
+    lab.ok("vfolder delete alice/data --purge --yes");
+    assert_eq!(fs::metadata(lab.path("bob/copy").join("big")).unwrap().len(), 8 * MIB);
+    lab.ok("vfolder delete bob/copy --purge --yes");
+    lab.ok("check");
 }

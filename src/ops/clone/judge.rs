@@ -79,17 +79,21 @@ pub(super) struct Way {
 impl Way {
     /// What there is to copy, where that has to be known.
     pub(super) fn weigh(&self, progress: &dyn Progress) -> Result<Option<Weight>> {
-        if self.means == Means::Snapshot {
-            let need = Need { bytes: DATASET, inodes: None };
-            let is_dataset = self.to.place.volume.folders == Folders::Dataset;
-            return Ok(is_dataset.then_some(Weight { need, entries: 0 }));
+        let of_bytes = |bytes| Some(Weight { need: Need { bytes, inodes: None }, entries: 0 });
+        match self.means {
+            Means::Snapshot if self.to.place.volume.folders == Folders::Dataset => {
+                return Ok(of_bytes(DATASET));
+            }
+            Means::Snapshot if !self.charges_both() => return Ok(None),
+            _ => {}
         }
         let place = &self.from.place;
         let dir = place.open_folder(Path::new(&self.source.record.place()))?;
-        if self.means == Means::Stream
+        // Of a folder that was cloned itself a stream carries more than it is charged with.
+        if self.means == Means::Snapshot
             && let Some(bytes) = place.volume.driver().charge_of(&place.at(), &dir)?
         {
-            return Ok(Some(Weight { need: Need { bytes, inodes: None }, entries: 0 }));
+            return Ok(of_bytes(bytes));
         }
         let measured = measure(&dir, progress)?;
         let inodes = measured.files + measured.directories + measured.symlinks + measured.others;
@@ -99,7 +103,12 @@ impl Way {
 
     /// False where the copy shares its blocks with the source.
     pub(super) fn takes_blocks(&self) -> bool {
-        self.means != Means::Reflink
+        matches!(self.means, Means::Stream | Means::Copy)
+    }
+
+    /// True where what source and clone share is charged to the owners of both.
+    pub(super) fn charges_both(&self) -> bool {
+        self.may_share && !is_same_scope(&self.from, &self.to)
     }
 
     /// How it goes, as a line of a plan.

@@ -105,10 +105,13 @@ impl Way {
         }
         let place = &self.from.place;
         let dir = place.open_folder(Path::new(&self.folder.record.place()))?;
-        match place.volume.driver().charge_of(&place.at(), &dir)? {
-            Some(bytes) => Ok(Some(bytes)),
-            None => Ok(Some(measure(&dir, progress)?.allocated)),
+        // A copy takes in full what a clone shares with its source, and is not charged with.
+        if self.route != Handover::Copied
+            && let Some(bytes) = place.volume.driver().charge_of(&place.at(), &dir)?
+        {
+            return Ok(Some(bytes));
         }
+        Ok(Some(measure(&dir, progress)?.allocated))
     }
 
     /// Refuses what the new owner's scope or the volume has no room for (exit 8).

@@ -6,6 +6,7 @@ mod limits;
 mod measuring;
 mod removing;
 mod resuming;
+mod stripping;
 
 use std::ffi::OsStr;
 use std::fs;
