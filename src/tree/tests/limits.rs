@@ -165,3 +165,20 @@ fn memory_does_not_grow_with_the_tree() {
     // 64 MiB for 1,000,000; the hard links' set is the largest part.
     assert!(grown < 4 * 1024, "{grown} KiB");
 }
+
+#[test]
+fn a_process_that_may_not_mount_copies_the_same() {
+    let without = "exec setpriv --bounding-set=-sys_admin \"$0\" \"$@\"";
+    if again("a_process_that_may_not_mount_copies_the_same", without) {
+        return;
+    }
+    let lab = Lab::memory();
+    assert!(crate::host::nodev::without_devices(lab.handle()).is_none());
+    lab.make(["tree/a/file", "tree/b/other", "tree/d/"]);
+    std::os::unix::fs::symlink("a/file", lab.path("tree/link")).unwrap();
+    fs::hard_link(lab.path("tree/a/file"), lab.path("tree/b/file")).unwrap();
+    run("mkfifo", [lab.path("tree/fifo")]);
+    let copied = lab.copy("copy").unwrap();
+    assert_eq!((copied.files, copied.names, copied.symlinks, copied.others), (2, 1, 1, 1));
+    super::copying::assert_equal(&lab.path("copy"), &lab.path("tree"), false, "");
+}

@@ -1,4 +1,4 @@
-//! Copying for another owner: what gives power is left out.
+//! Copying for another owner, without what gives power.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 
