@@ -95,7 +95,10 @@ start_zfs() {
     zfs_pid=$!
     truncate -s 2G "$work/zfs.img"
     for _ in $(seq 50); do
-        zpool create -m "$work/zfs" "vfadmbench$$" "$work/zfs.img" 2>/dev/null && return 0
+        if zpool create -m "$work/zfs" "vfadmbench$$" "$work/zfs.img" 2>/dev/null; then
+            zfs create "vfadmbench$$/volume"
+            return
+        fi
         kill -0 "$zfs_pid" 2>/dev/null || return 1
         sleep 0.1
     done
@@ -154,7 +157,7 @@ fi
 fill "$(folder snap btrfs)" "$files"
 within "btrfs, $files files: a snapshot" "$(snapshots snap btrfs)" 100
 if start_zfs; then
-    volume zfs --quota zfs
+    volume zfs --quota zfs --folders dataset
     fill "$(folder dataset zfs)" $((files / 100))
     within "ZFS, $((files / 100)) files: a clone of a dataset" "$(snapshots dataset zfs)" 100
 else
