@@ -6,7 +6,7 @@ mod merge;
 mod owners;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 use uuid::Uuid;
@@ -19,7 +19,7 @@ use crate::domain::name::shell_word;
 use crate::domain::record::{Header, Project, Settings, User, VFolder, Volume};
 use crate::ops::init::{FIRST_KERNEL_ID, TRASH_DAYS};
 use crate::ops::{Context, Done, sidecar};
-use crate::plan::{self, Outcome, Plan, VolumeAt, look};
+use crate::plan::{self, Outcome, Plan, look};
 use crate::registry::difference::{difference, lines};
 use crate::registry::history::Changed;
 use crate::registry::root::{MARKER, PRIVATE};
@@ -163,28 +163,17 @@ fn empty(
 }
 
 fn gather(root: &Root, before: Option<&Registry>, known: u64, request: &Request) -> Result<Merged> {
-    let (mut sites, mut notes) = sites(root, before, request)?;
-    let id = sites.first().map_or(Uuid::nil(), |(_, marker)| marker.registry);
-    let places: Vec<VolumeAt> = sites
-        .iter()
-        .map(|(path, marker)| {
-            let path = path.display().to_string();
-            VolumeAt::new(id, &marker.name, &Volume { path, ..marker.volume.clone() })
-        })
-        .collect();
+    let mut notes = Vec::new();
+    let sites = sites(root, before, request, &mut notes)?;
+    let id = sites.first().map_or(Uuid::nil(), |site| site.marker.registry);
+    let contents = found::contents(&sites.iter().map(Site::at).collect::<Vec<_>>())?;
     let mut volumes = Vec::new();
-    for ((path, marker), contents) in std::mem::take(&mut sites).into_iter().zip(found::contents(&places)?) {
-        match contents {
-            Some(contents) => volumes.push(FoundVolume { path, marker, contents }),
-            None => {
-                return Err(Error::storage(format!(
-                    "the volume '{}' at {} does not answer",
-                    marker.name,
-                    path.display()
-                ))
-                .hint("see to the server of its filesystem"));
-            }
-        }
+    for (Site { path, marker, .. }, contents) in sites.into_iter().zip(contents) {
+        let contents = contents.ok_or_else(|| {
+            Error::storage(format!("the volume '{}' at {} does not answer", marker.name, path.display()))
+                .hint("see to the server of its filesystem")
+        })?;
+        volumes.push(FoundVolume { path, marker, contents });
     }
     let core = core(&volumes, id, &mut notes);
     require_all(core.as_ref(), &volumes, request, &mut notes)?;
@@ -217,7 +206,8 @@ fn sites(
     root: &Root,
     before: Option<&Registry>,
     request: &Request,
-) -> Result<(Vec<(PathBuf, Marker)>, Vec<String>)> {
+    notes: &mut Vec<String>,
+) -> Result<Vec<Site>> {
     let real = |path: &PathBuf| path.canonicalize().map_err(|e| crate::host::Error::path("open", path, e));
     let named = request.volumes.iter().map(real).collect::<crate::host::Result<Vec<PathBuf>>>()?;
     let below =
@@ -225,15 +215,15 @@ fn sites(
     let below: Vec<PathBuf> = below.collect();
     let recorded = before.map(|registry| registry.all::<Volume>()).transpose()?.unwrap_or_default();
     let recorded = recorded.into_iter().map(|(_, volume)| PathBuf::from(volume.path));
-    let (mut found, mut notes, mut looked) = (Vec::new(), Vec::new(), BTreeSet::new());
-    let mut look_at = |paths: Vec<PathBuf>, found: &mut Vec<Site>, notes: &mut Vec<String>| -> Result<()> {
+    let (mut found, mut looked) = (Vec::new(), BTreeSet::new());
+    let mut look_at = |paths: Vec<PathBuf>, found: &mut Vec<Site>| -> Result<()> {
         let new: Vec<PathBuf> = paths.into_iter().filter(|path| looked.insert(path.clone())).collect();
         let (sites, more) = found::sites(&new)?;
         found.extend(sites);
         notes.extend(more);
         Ok(())
     };
-    look_at(named.iter().chain(&below).cloned().chain(recorded).collect(), &mut found, &mut notes)?;
+    look_at(named.iter().chain(&below).cloned().chain(recorded).collect(), &mut found)?;
     if let Some(path) = named.iter().find(|path| !found.iter().any(|site| site.path == **path)) {
         let why = notes.first().map(|note| format!(": {note}")).unwrap_or_default();
         return Err(Error::not_found(format!(
@@ -244,21 +234,20 @@ fn sites(
     let siblings = |found: &[Site]| -> Vec<(Uuid, PathBuf)> {
         found.iter().filter_map(|site| site.siblings.clone()).flatten().collect()
     };
-    look_at(siblings(&found).into_iter().map(|(_, path)| path).collect(), &mut found, &mut notes)?;
+    look_at(siblings(&found).into_iter().map(|(_, path)| path).collect(), &mut found)?;
     let known = siblings(&found);
     let is_there = |id: &Uuid| found.iter().any(|site| site.marker.id == *id);
     if known.is_empty() || !known.iter().all(|(id, _)| is_there(id)) {
-        look_at(look::mount_points()?, &mut found, &mut notes)?;
+        look_at(look::mount_points()?, &mut found)?;
     }
-    let mut found: Vec<(PathBuf, Marker)> = found.into_iter().map(|site| (site.path, site.marker)).collect();
-    let of = |is_meant: &dyn Fn(&(PathBuf, Marker)) -> bool| -> Vec<Uuid> {
-        found.iter().filter(|site| is_meant(site)).map(|(_, marker)| marker.registry).collect()
+    let of = |is_meant: &dyn Fn(&Site) -> bool| -> Vec<Uuid> {
+        found.iter().filter(|site| is_meant(site)).map(|site| site.marker.registry).collect()
     };
     let candidates = [
         before.map(|registry| vec![registry.header.registry]).unwrap_or_default(),
-        of(&|(path, _)| named.contains(path)),
-        of(&|(path, _)| below.contains(path)),
-        of(&|(_, marker)| marker.root.as_deref() == Some(root.path())),
+        of(&|site| named.contains(&site.path)),
+        of(&|site| below.contains(&site.path)),
+        of(&|site| site.marker.root.as_deref() == Some(root.path())),
         of(&|_| true),
     ];
     let mut ids = candidates.into_iter().find(|ids| !ids.is_empty()).unwrap_or_default();
@@ -278,46 +267,38 @@ fn sites(
                 .hint("say which are meant: --volume PATH of one of them"));
         }
     };
-    found.retain(|(_, marker)| marker.registry == id);
-    Ok((one_of_each(found, &mut notes)?, notes))
+    found.retain(|site| site.marker.registry == id);
+    one_of_each(found, notes)
 }
 
 /// A volume that is seen in several places is taken where it was; of two volumes of one name, the newer one.
-fn one_of_each(found: Vec<(PathBuf, Marker)>, notes: &mut Vec<String>) -> Result<Vec<(PathBuf, Marker)>> {
-    let mut by_name: BTreeMap<String, (PathBuf, Marker)> = BTreeMap::new();
-    for (path, marker) in found {
-        if crate::domain::name::thing("volume", &marker.name).is_err() {
-            notes.push(format!("{} has no name that a volume can have: it is left out", path.display()));
+fn one_of_each(found: Vec<Site>, notes: &mut Vec<String>) -> Result<Vec<Site>> {
+    let mut by_name: BTreeMap<String, Site> = BTreeMap::new();
+    for site in found {
+        let name = site.marker.name.clone();
+        if crate::domain::name::thing("volume", &name).is_err() {
+            notes.push(format!("{} has no name that a volume can have: it is left out", site.path.display()));
             continue;
         }
-        let rank = |path: &Path, marker: &Marker| {
-            (marker.generation, marker.volume.path == path.display().to_string())
+        let (better, worse) = match by_name.remove(&name) {
+            None => (site, None),
+            Some(there) if there.rank() >= site.rank() => (there, Some(site)),
+            Some(there) => (site, Some(there)),
         };
-        let there = by_name.get(&marker.name).map(|(other, found)| (rank(other, found), other.clone()));
-        let left_out = match there {
-            None => None,
-            Some((other, _)) if other >= rank(&path, &marker) => {
-                notes.push(second(&marker.name, &path));
-                continue;
-            }
-            Some((_, other)) => Some(other),
-        };
-        notes.extend(left_out.map(|other| second(&marker.name, &other)));
-        by_name.insert(marker.name.clone(), (path, marker));
+        notes.extend(worse.map(|site| {
+            format!("there is a second volume '{name}' at {}: it is left out", site.path.display())
+        }));
+        by_name.insert(name, better);
     }
     let mut ids = BTreeSet::new();
-    match by_name.values().find(|(_, marker)| !ids.insert(marker.id)) {
+    match by_name.values().find(|site| !ids.insert(site.marker.id)) {
         None => Ok(by_name.into_values().collect()),
-        Some((path, marker)) => Err(Error::conflict(format!(
+        Some(site) => Err(Error::conflict(format!(
             "{} holds the volume '{}', whose id another volume has",
-            path.display(),
-            marker.name
+            site.path.display(),
+            site.marker.name
         ))),
     }
-}
-
-fn second(name: &str, path: &Path) -> String {
-    format!("there is a second volume '{name}' at {}: it is left out", path.display())
 }
 
 /// The newest of the copies of what no sidecar holds.

@@ -123,6 +123,19 @@ pub(super) struct Site {
     pub siblings: Option<Vec<(Uuid, PathBuf)>>,
 }
 
+impl Site {
+    /// As steps and drivers name it.
+    pub fn at(&self) -> VolumeAt {
+        let volume = Volume { path: self.path.display().to_string(), ..self.marker.volume.clone() };
+        VolumeAt::new(self.marker.registry, &self.marker.name, &volume)
+    }
+
+    /// How much it is to be taken for the volume of its name.
+    pub fn rank(&self) -> (u64, bool) {
+        (self.marker.generation, Path::new(&self.marker.volume.path) == self.path)
+    }
+}
+
 /// The volumes at these paths, and a note for each marker that cannot be read.
 pub(super) fn sites(paths: &[PathBuf]) -> Result<(Vec<Site>, Vec<String>)> {
     let (mut found, mut notes) = (Vec::new(), Vec::new());
