@@ -10,6 +10,9 @@ use crate::host::files;
 /// A registry larger than this (a million folders) is taken for a mistake.
 pub const MOST_BYTES: u64 = 1 << 30;
 
+/// So many characters of what is wrong are shown.
+const MOST_SHOWN: usize = 400;
+
 /// Reads the registry of a root. A file that somebody edited is validated as a whole; a broken one is an error that
 /// says how to bring the last good one back (exit 9).
 pub fn load(root: &Root) -> Result<Registry> {
@@ -36,6 +39,14 @@ pub fn require_sound(before: Option<&Registry>, registry: &Registry) -> Result<(
     let Some(worst) = newly_broken(before, registry)? else { return Ok(()) };
     let line = worst.line.unwrap_or(1);
     let file = registry.file().display();
-    Err(Error::registry(format!("{file}: line {line}: {}: {}", worst.subject, worst.message))
-        .detail("line", line))
+    let (subject, message) = (short(&worst.subject), short(&worst.message));
+    Err(Error::registry(format!("{file}: line {line}: {subject}: {message}")).detail("line", line))
+}
+
+/// A text that may hold a key of any length.
+fn short(text: &str) -> String {
+    match text.char_indices().nth(MOST_SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
 }

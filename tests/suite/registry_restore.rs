@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Lab, Snapshot, VFADM, system};
+use crate::support::{Lab, Output, Snapshot, VFADM, system};
 
 use super::consistency::{assert_whole, no_intents, records, registry};
 
@@ -234,4 +234,98 @@ fn what_stands_beside_the_data_follows() {
     );
     assert!(found.contains("name: \"data\"\n") && !found.contains("name: \"model\""), "{found}");
     assert!(!found.contains("\"blocked\""), "{found}");
+}
+
+/// Runs a command in 2 GiB of memory.
+fn bounded(lab: &Lab, line: &str) -> Output {
+    let mut command = Command::new("/usr/bin/prlimit");
+    command.args(["--as=2147483648", VFADM, "--root"]).arg(&lab.root).args(line.split(' '));
+    Output::of(line.to_owned(), &command.output().unwrap())
+}
+
+#[test]
+fn a_file_that_was_cut_anywhere_is_refused() {
+    let lab = lab();
+    let whole = fs::read(lab.registry()).unwrap();
+    let file = lab.dir().join("cut.yaml");
+    let line = format!("registry restore {} --yes", file.display());
+    let before = Snapshot::of(&[&lab.root]);
+    for cut in (0..whole.len()).step_by(whole.len() / 50) {
+        fs::write(&file, &whole[..cut]).unwrap();
+        lab.fails(9, &line).says(&["cut.yaml: line ", "column "]);
+    }
+    before.same_as(&Snapshot::of(&[&lab.root]), "refused restores");
+}
+
+#[test]
+fn a_flipped_bit_is_refused_or_shown() {
+    let lab = lab();
+    let whole = fs::read(lab.registry()).unwrap();
+    let file = lab.dir().join("flipped.yaml");
+    let line = format!("registry restore {} --dry-run", file.display());
+    for at in (0..whole.len()).step_by(whole.len() / 60) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(&file, &bytes).unwrap();
+        let out = lab.run(&line);
+        assert!([0, 4, 9].contains(&out.code), "byte {at}: {out:?}");
+        assert!(!out.stderr.contains("panicked"), "byte {at}: {out:?}");
+        if out.code == 9 {
+            assert!(out.stderr.contains("flipped.yaml: line "), "byte {at}: {out:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hostile_file_costs_bounded_memory_and_is_refused_in_a_sentence() {
+    let lab = lab();
+    let good = lab.registry_text();
+    let file = lab.dir().join("hostile.yaml");
+    let before = Snapshot::of(&[&lab.root]);
+    let long = "a".repeat(64 << 20);
+    let table: [(&str, String, &str); 8] = [
+        ("a long line", long.clone(), "line 1, column 1: the file was cut"),
+        ("a long key", good.replace("\"alice\": {", &format!("\"{long}\": {{")), ": line "),
+        (
+            "a bomb",
+            good.replace("\nusers:", "\na: &a [x, x]\nb: [*a, *a]\nusers:"),
+            "anchors (&), aliases (*)",
+        ),
+        (
+            "many values",
+            good.replace("\nusers:", &format!("\nx: [{}1]\nusers:", "1,".repeat(4 << 20))),
+            "more values than a record can hold",
+        ),
+        (
+            "depth",
+            good.replace("\nusers:", &format!("\nx: {}\nusers:", "[".repeat(1 << 20))),
+            "nested more than 100 levels deep",
+        ),
+        (
+            "a section twice",
+            good.replace("\nusers:", "\nusers: {}\nusers:"),
+            "the key \"users\" stands twice",
+        ),
+        (
+            "a user twice",
+            good.replace("  \"bob\": {", "  \"bob\": {\"id\":\"b\"}\n  \"bob\": {"),
+            "the key \"bob\" stands twice",
+        ),
+        ("a wrong type", good.replace("\"uid\":50000", "\"uid\":[]"), "line 3, column "),
+    ];
+    for (what, text, words) in table {
+        assert_ne!(text, good, "{what}");
+        fs::write(&file, text).unwrap();
+        let out = bounded(&lab, &format!("registry restore {} --yes", file.display())).exits(9);
+        assert!(
+            out.stderr.contains("hostile.yaml: line ") && out.stderr.contains(words),
+            "{what}: {:.900}",
+            out.stderr
+        );
+        assert!(out.stderr.len() < 2000, "{what}: {} bytes are said", out.stderr.len());
+    }
+    fs::remove_file(&file).unwrap();
+    system("/usr/bin/mkfifo", &[file.to_str().unwrap()]);
+    lab.fails(9, &format!("registry restore {} --yes", file.display())).says(&["is not a regular file"]);
+    before.same_as(&Snapshot::of(&[&lab.root]), "refused restores");
 }
