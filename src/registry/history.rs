@@ -184,6 +184,26 @@ pub(super) fn last_generation(root: &Root) -> Result<Option<u64>> {
     Ok(read(root, &month)?.0.iter().map(|entry| entry.generation).max())
 }
 
+/// Brings a backup up to a later generation that is known to have been in force, by the records of the lines in between.
+/// Where a line is missing it stays as it is.
+pub(super) fn catch_up(root: &Root, backup: &mut Registry, to: u64) -> Result<()> {
+    let from = backup.header.generation;
+    let (entries, _) = read(root, &month_of(backup.header.updated_at))?;
+    let between = entries.into_iter().filter(|entry| from < entry.generation && entry.generation <= to);
+    // Of two lines of one generation the earlier one was lost.
+    let lines: BTreeMap<u64, Entry> = between.map(|entry| (entry.generation, entry)).collect();
+    if lines.len() as u64 != to.saturating_sub(from) {
+        return Ok(());
+    }
+    for entry in lines.into_values() {
+        let changes = entry.changes.into_iter();
+        let changes = changes.filter_map(|change| Change::of(&change.section, &change.key, change.after));
+        changes.for_each(|change| backup.apply(&change));
+        (backup.header.generation, backup.header.updated_at) = (entry.generation, entry.time);
+    }
+    Ok(())
+}
+
 /// Whether a change is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {

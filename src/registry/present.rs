@@ -11,7 +11,7 @@ pub(super) const NEWER: &str = "newer_schema";
 
 /// The registry as it is, or as it was last known.
 pub struct Present {
-    /// The file; where that cannot be read, the newest backup that can.
+    /// The file; where that cannot be read, the newest backup that can, with what the history says of later changes.
     pub registry: Option<Registry>,
     /// Why the file cannot be read.
     pub fault: Option<Error>,
@@ -30,9 +30,13 @@ impl Present {
                 Ok(Present { registry: Some(registry), fault: None, committed: generation, generation })
             }
             Err(fault) => {
-                let registry = backups::newest(root)?;
+                let mut registry = backups::newest(root)?;
                 let kept = backups::list(root)?.into_iter().map(|backup| backup.generation);
                 let committed = kept.max().unwrap_or(0);
+                // What spoils the file in place spoils the newest backup, which is a link to it.
+                if let Some(backup) = &mut registry {
+                    history::catch_up(root, backup, committed)?;
+                }
                 let generation = committed.max(history::last_generation(root)?.unwrap_or(0));
                 Ok(Present { registry, fault: Some(fault), committed, generation })
             }

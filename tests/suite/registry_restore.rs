@@ -114,6 +114,9 @@ fn a_lost_cut_or_spoiled_registry_comes_back() {
     type Damage = fn(&Lab);
     let table: &[(&str, Damage, bool)] = &[
         ("gone", |lab| fs::remove_file(lab.registry()).unwrap(), false),
+        // The newest backup is a link to the file, and goes with it: the history knows the last change.
+        ("cut in place", |lab| fs::write(lab.registry(), "vfadm: {").unwrap(), true),
+        ("emptied in place", |lab| fs::write(lab.registry(), "").unwrap(), true),
         ("empty", |lab| replace(lab, b""), true),
         ("cut", |lab| replace(lab, &fs::read(lab.registry()).unwrap()[..500]), true),
         ("zeroes", |lab| replace(lab, &[0; 4096]), true),

@@ -42,7 +42,7 @@ pub fn preview(ctx: &Context, source: &Source, force: bool) -> Result<Preview> {
         present.require_no_newer()?;
         require_nobody_at_work(&root)?;
     }
-    let wanted = read(&root, source)?;
+    let wanted = read(&root, &present, source)?;
     let (changes, _, warnings) = compare(present.registry.as_ref(), &wanted, force)?;
     let lost = present.fault.is_some();
     Ok(Preview {
@@ -53,7 +53,8 @@ pub fn preview(ctx: &Context, source: &Source, force: bool) -> Result<Preview> {
 
 /// Brings it back, as it was shown.
 pub fn restore(ctx: &Context, source: &Source, force: bool, shown: &Preview) -> Result<Done> {
-    let wanted = read(&Root::find(&ctx.root)?, source)?;
+    let root = Root::find(&ctx.root)?;
+    let wanted = read(&root, &Present::look(&root)?, source)?;
     let Held { mut locked, before, lost, broken, mut warnings } = hold(ctx, || Ok(wanted.clone()))?;
     if !force {
         require_nobody_at_work(&locked.root)?;
@@ -104,9 +105,13 @@ fn planned(wanted: &Registry, changes: &[Changed], lost: bool, generation: u64) 
 }
 
 /// Reads and checks the registry that is to be brought back.
-fn read(root: &Root, source: &Source) -> Result<Registry> {
+fn read(root: &Root, present: &Present, source: &Source) -> Result<Registry> {
+    let latest = || match present.fault {
+        Some(_) => Ok(present.registry.clone()),
+        None => backups::newest(root),
+    };
     let registry = match source {
-        Source::Latest => backups::newest(root)?.ok_or_else(|| {
+        Source::Latest => latest()?.ok_or_else(|| {
             Error::not_found(format!("{} has no backup that can be read", root.path().display()))
                 .hint("bring the registry back from what stands on the volumes: vfadm registry rebuild")
         })?,
