@@ -40,7 +40,12 @@ pub fn require_sound(before: Option<&Registry>, registry: &Registry) -> Result<(
     let line = worst.line.unwrap_or(1);
     let file = registry.file().display();
     let (subject, message) = (short(&worst.subject), short(&worst.message));
-    Err(Error::registry(format!("{file}: line {line}: {subject}: {message}")).detail("line", line))
+    Err(Error::registry(match &*worst.code {
+        // Its message begins with the column.
+        "record_broken" => format!("{file}: line {line}, {message}"),
+        _ => format!("{file}: line {line}: {subject}: {message}"),
+    })
+    .detail("line", line))
 }
 
 /// A text that may hold a key of any length.

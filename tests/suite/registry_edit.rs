@@ -88,7 +88,13 @@ fn nothing_changes_without_an_edit_an_answer_or_an_editor_that_ends_well() {
             "its member 'zoe' does not exist",
             true,
         ),
-        (r#"sed -i 's/"permission":"ro"/"permission":"RO"/' "$1""#, &["--yes"], 9, ": line ", true),
+        (
+            r#"sed -i 's/"permission":"ro"/"permission":"RO"/' "$1""#,
+            &["--yes"],
+            9,
+            ": project/ml/sets.permission: unknown variant `RO`",
+            true,
+        ),
         (r#"sed -i 's/^users:/users: [/' "$1""#, &["--yes"], 9, "column ", true),
     ] {
         let out = edit(&lab, script, options).exits(code).says(&[words]);
