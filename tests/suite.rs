@@ -45,6 +45,7 @@ mod suite {
     mod quota;
     mod registry;
     mod registry_edit;
+    mod registry_kills;
     mod registry_rebuild;
     mod registry_restore;
     mod sessions;
