@@ -16,6 +16,8 @@ mod support;
 mod suite {
     mod actions;
     mod cephfs;
+    mod check;
+    mod check_repair;
     mod clone;
     mod consistency;
     mod crash;

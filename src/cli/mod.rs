@@ -125,8 +125,8 @@ pub enum Command {
     /// The hosts on which the volumes are mounted
     #[command(subcommand)]
     Node(node::Node),
-    /// Look for what is not as it should be, in the registry and on all volumes
-    Check,
+    /// Look for what is not as it should be: registry, sidecars, directories, limits, mounts, sessions
+    Check(system::Check),
     /// The registry file
     #[command(subcommand)]
     Registry(system::Registry),

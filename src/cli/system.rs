@@ -30,6 +30,14 @@ pub struct Init {
     pub quota: Driver,
 }
 
+/// What is not as it should be.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Mend it; what would lose data is asked about, or needs --yes
+    #[arg(long)]
+    pub repair: bool,
+}
+
 /// The registry file.
 #[derive(Debug, Subcommand)]
 pub enum Registry {

@@ -1,5 +1,6 @@
 //! One file a noun: arguments in, an operation called, a view out.
 
+mod check;
 mod init;
 mod invitation;
 mod node;
@@ -149,7 +150,7 @@ impl App {
             Command::Permission(command) => self.permission(command),
             Command::Session(command) => self.session(command),
             Command::Node(command) => self.superadmin("node")?.node(command),
-            Command::Check => self.superadmin("check")?.check(),
+            Command::Check(asked) => self.superadmin("check")?.check(asked.repair),
             Command::Registry(command) => self.superadmin("registry")?.registry(command),
             Command::Completions(arguments) => self.completions(&arguments),
             Command::Man(arguments) => self.man(&arguments),

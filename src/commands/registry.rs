@@ -41,11 +41,6 @@ const COLUMNS: [Column; 7] = [
 ];
 
 impl App {
-    pub(super) fn check(&self) -> Result<u8> {
-        let reading = self.reading()?;
-        self.findings(&check::settled(&self.ctx, &reading)?)
-    }
-
     pub(super) fn registry(&self, command: Registry) -> Result<u8> {
         match command {
             Registry::Show => {

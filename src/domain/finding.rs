@@ -1,8 +1,12 @@
 //! What a check found.
 
+mod codes;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+
+pub use codes::{CODES, Meaning, Repair};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -51,6 +55,12 @@ impl Finding {
     /// A warning without a known repair.
     pub fn warning(code: &'static str, subject: impl Into<String>, message: impl Into<String>) -> Finding {
         Finding { severity: Severity::Warning, ..Finding::error(code, subject, message) }
+    }
+
+    /// Says that the repair can lose data.
+    #[must_use]
+    pub fn losing(self) -> Finding {
+        Finding { loses_data: true, ..self }
     }
 
     /// Adds what would mend it.

@@ -20,13 +20,27 @@ pub struct Dir {
     path: PathBuf,
 }
 
-const OPEN_DIR: OFlag =
-    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+/// Looking at a directory leaves no trace in it.
+const OPEN_DIR: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC)
+    .union(OFlag::O_NOATIME);
+
+/// Opens something for reading without a new access time; whoever may not have that (`EPERM`: neither owner nor root)
+/// reads it all the same.
+pub(super) fn without_trace<T>(flags: OFlag, open: impl Fn(OFlag) -> nix::Result<T>) -> nix::Result<T> {
+    match open(flags | OFlag::O_NOATIME) {
+        Err(nix::errno::Errno::EPERM) => open(flags.difference(OFlag::O_NOATIME)),
+        other => other,
+    }
+}
 
 impl Dir {
     /// Opens a directory that only root can replace (a root, a volume). The last component may not be a link.
     pub fn open(path: &Path) -> Result<Dir> {
-        let fd = nix::fcntl::open(path, OPEN_DIR, Mode::empty()).map_err(|e| Error::path("open", path, e))?;
+        let fd = without_trace(OPEN_DIR, |flags| nix::fcntl::open(path, flags, Mode::empty()))
+            .map_err(|e| Error::path("open", path, e))?;
         Ok(Dir { fd, path: path.to_owned() })
     }
 
@@ -59,7 +73,7 @@ impl Dir {
     /// Opens one entry as a directory; a link, or anything else that is no directory, is an error.
     pub fn open_dir(&self, name: impl AsRef<OsStr>) -> Result<Dir> {
         let name = name.as_ref();
-        let fd = nix::fcntl::openat(&self.fd, name, OPEN_DIR, Mode::empty())
+        let fd = without_trace(OPEN_DIR, |flags| nix::fcntl::openat(&self.fd, name, flags, Mode::empty()))
             .map_err(|e| Error::path("open", self.join(name), e))?;
         super::apart::beat();
         Ok(Dir { fd, path: self.join(name) })
@@ -68,13 +82,15 @@ impl Dir {
     /// Opens a directory below this one without following a link, leaving it or crossing a mount
     /// (`openat2`; one component at a time where the kernel lacks it).
     pub fn open_beneath(&self, below: &Path) -> Result<Dir> {
-        let how = OpenHow::new().flags(OPEN_DIR).resolve(
-            ResolveFlag::RESOLVE_BENEATH
-                .union(ResolveFlag::RESOLVE_NO_SYMLINKS)
-                .union(ResolveFlag::RESOLVE_NO_MAGICLINKS)
-                .union(ResolveFlag::RESOLVE_NO_XDEV),
-        );
-        match nix::fcntl::openat2(&self.fd, below, how) {
+        let how = |flags| {
+            OpenHow::new().flags(flags).resolve(
+                ResolveFlag::RESOLVE_BENEATH
+                    .union(ResolveFlag::RESOLVE_NO_SYMLINKS)
+                    .union(ResolveFlag::RESOLVE_NO_MAGICLINKS)
+                    .union(ResolveFlag::RESOLVE_NO_XDEV),
+            )
+        };
+        match without_trace(OPEN_DIR, |flags| nix::fcntl::openat2(&self.fd, below, how(flags))) {
             Ok(fd) => {
                 super::apart::beat();
                 Ok(Dir { fd, path: self.join(below) })

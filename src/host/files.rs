@@ -8,13 +8,13 @@ use std::path::Path;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::Mode;
 
-use super::dir::Dir;
+use super::dir::{Dir, without_trace};
 use super::error::{Error, Result};
 
 /// Reads a file of at most `most` bytes; `None` when there is none.
 pub fn read(dir: &Dir, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-    let file = match openat(dir, name, flags, Mode::empty()) {
+    let file = match without_trace(flags, |flags| openat(dir, name, flags, Mode::empty())) {
         Ok(fd) => File::from(fd),
         Err(nix::errno::Errno::ENOENT) => return Ok(None),
         Err(e) => return Err(Error::path("open", dir.join(name), e)),

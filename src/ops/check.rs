@@ -1,70 +1,90 @@
-//! What is not as it should be, in the registry and on the volumes; looks only.
+//! What is not as it should be: the registry against sidecars, directories, limits, mounts and sessions. Looking writes
+//! nothing, not even an access time; [`repair`] mends.
 
-use super::resolve::Folder;
-use super::vfolder::not_ready;
+mod disk;
+mod found;
+mod mend;
+mod records;
+mod repair;
+mod sidecars;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+pub use disk::{Disk, Known};
+pub use found::{Found, Mend};
+pub use repair::{Repaired, preview, repair};
+
 use super::{Context, Reading, State, volume};
 use crate::domain::error::Result;
 use crate::domain::finding::Finding;
-use crate::domain::record::{Status, VFolder};
+use crate::domain::record::Volume;
+use crate::host::signals;
 use crate::plan::intent;
-use crate::registry::validate;
+use crate::registry::{Registry, Root, validate};
+
+/// How often it is looked whether a command has ended.
+const POLL: Duration = Duration::from_millis(20);
 
 /// The registry by itself, and changes that were cut off.
 pub fn registry(reading: &Reading) -> Result<Vec<Finding>> {
-    let mut findings = validate::validate(&reading.registry)?;
-    for left in intent::left_behind(&reading.root)? {
-        findings.push(
-            Finding::warning(
-                "change_cut_off",
-                format!("'{}'", left.command),
-                format!("it was cut off on {} at {}", left.host, left.since),
-            )
-            .repair("the next command that changes something tidies up"),
-        );
-    }
-    Ok(findings)
+    let found = by_itself(&reading.root, &reading.registry)?;
+    Ok(found.into_iter().map(|found| found.finding).collect())
 }
 
-/// The registry, and all volumes against it, looked at twice: what another command did meanwhile is no finding. What is found is found both times.
-pub fn settled(ctx: &Context, reading: &Reading) -> Result<Vec<Finding>> {
-    let first = all(reading, &reading.state(ctx))?;
+fn by_itself(root: &Root, registry: &Registry) -> Result<Vec<Found>> {
+    let mut found: Vec<Found> = validate::validate(registry)?.into_iter().map(Found::by_hand).collect();
+    for left in intent::left_behind(root)? {
+        let finding = Finding::warning(
+            "change_cut_off",
+            format!("'{}'", left.command),
+            format!("it was cut off on {} at {}", left.host, left.since),
+        );
+        let finding = finding.repair("the next command that changes something tidies up");
+        found.push(Found { finding, mend: Mend::Recovered, folder: None });
+    }
+    Ok(found)
+}
+
+/// Everything, looked at twice: what another command did meanwhile is no finding. What is found is found both times.
+pub fn settled(ctx: &Context) -> Result<Vec<Found>> {
+    let reading = super::read(ctx)?;
+    let first = look(&reading.state(ctx), &BTreeSet::new())?;
     if first.is_empty() {
         return Ok(first);
     }
-    let again = super::read(ctx)?;
-    let mut findings = all(&again, &again.state(ctx))?;
-    findings.retain(|found| first.iter().any(|f| (&f.code, &f.subject) == (&found.code, &found.subject)));
-    Ok(findings)
-}
-
-fn all(reading: &Reading, state: &State<'_>) -> Result<Vec<Finding>> {
-    let mut findings = registry(reading)?;
-    findings.extend(left_half_done(reading)?);
-    findings.extend(volume::check(state, None)?);
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    Ok(findings)
-}
-
-/// Folders whose purge or transfer was cut off.
-fn left_half_done(reading: &Reading) -> Result<Vec<Finding>> {
-    let mut findings = Vec::new();
-    for (key, record) in reading.registry.all::<VFolder>()? {
-        let Some(folder) = Folder::from(&key, record) else { continue };
-        if matches!(folder.record.status, Status::Ready | Status::Trashed)
-            || intent::long_work_on(&reading.root, folder.record.id)?.is_some()
-        {
-            continue;
-        }
-        let error = not_ready(&folder);
-        let finding = Finding::warning(
-            "work_cut_off",
-            format!("vfolder {key}"),
-            format!("{}, and no command is at work on it", error.message),
-        );
-        findings.push(match error.hint {
-            Some(hint) => finding.repair(hint),
-            None => finding,
-        });
+    // Whoever had begun something before may not have ended it by the second look.
+    let end = Instant::now() + ctx.lock_timeout;
+    let running = intent::short_work(&reading.root)?;
+    while Instant::now() < end && intent::short_work(&reading.root)?.iter().any(|one| running.contains(one)) {
+        signals::check()?;
+        std::thread::sleep(POLL);
     }
-    Ok(findings)
+    let again = super::read(ctx)?;
+    let mut found = look(&again.state(ctx), &BTreeSet::new())?;
+    let before: BTreeSet<_> = first.iter().map(Found::of).collect();
+    found.retain(|found| before.contains(&found.of()));
+    Ok(found)
+}
+
+/// Everything, but volumes that are left out by their names; errors first.
+fn look(state: &State<'_>, without: &BTreeSet<String>) -> Result<Vec<Found>> {
+    let known = Known::new(state)?;
+    let mut found = by_itself(state.root, state.registry)?;
+    found.extend(records::look(state, &known)?);
+    let mut volumes = state.registry.all::<Volume>()?;
+    volumes.retain(|(name, _)| !without.contains(name));
+    found.extend(volume::look(state, &volumes, Some(&known))?);
+    let elsewhere: BTreeSet<_> =
+        found.iter().filter(|f| f.finding.code == "vfolder_misplaced").filter_map(|f| f.folder).collect();
+    for found in found.iter_mut().filter(|f| f.finding.code == "vfolder_missing") {
+        // Its data is there: forgetting the record would lose it.
+        if found.folder.is_some_and(|id| elsewhere.contains(&id)) {
+            found.mend = Mend::ByHand;
+            found.finding.loses_data = false;
+            found.finding.repair = Some("something of its id is at another place, see there".to_owned());
+        }
+    }
+    found.sort_by_key(|found| std::cmp::Reverse(found.finding.severity));
+    Ok(found)
 }

@@ -27,9 +27,8 @@ pub(super) fn check(state: &State<'_>, reference: &FolderRef, from_ready: bool) 
         return Err(Error::conflict(format!("the vfolder {key} is not in the trash"))
             .hint(format!("vfadm vfolder delete {key} --purge does both")));
     }
-    // A clone that was cut off is dropped so.
-    let unfinished = matches!(folder.record.status, Status::Creating | Status::Copying);
-    if unfinished && folder.record.clone.is_none() {
+    // What is on its way to another owner is whole; what was being made or filled is dropped so.
+    if folder.record.transfer.is_some() {
         return Err(not_ready(&folder));
     }
     site.place.volume.driver().require_able(Work::Folders(site.place.volume.folders))?;
@@ -99,7 +98,7 @@ pub fn purge(
     let mut first = Plan::new(Outcome::Changed, "");
     first.note = Note::STORAGE;
     let gone = site.place.lacks_folder(Path::new(&folder.record.place()))?;
-    if matches!(folder.record.status, Status::Ready | Status::Copying) && !gone {
+    if matches!(folder.record.status, Status::Creating | Status::Copying | Status::Ready) && !gone {
         first.steps.push(Step::MoveFolder {
             scope: site.place.clone(),
             from: folder.record.place().into(),
@@ -146,7 +145,8 @@ fn remove(site: &Site, folder: &VFolder, progress: &dyn Progress) -> Result<()> 
     Ok(trash.sync()?)
 }
 
-fn finish(registry: &Registry, folder: &Folder) -> Result<Plan> {
+/// The end of a folder: record, invitations, and with its last one the scope.
+pub(super) fn finish(registry: &Registry, folder: &Folder) -> Result<Plan> {
     let mut plan = Plan::new(Outcome::Deleted, "");
     plan.note = Note::STORAGE;
     let key = folder.key();

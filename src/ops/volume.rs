@@ -22,7 +22,7 @@ pub use actions::{forget_owner, set_actions};
 pub use add::{Add, add, add_and_note};
 pub use capacity::warnings;
 pub use check::check;
-pub(super) use check::{LIMITS_OFF, ability};
+pub(super) use check::{LIMITS_OFF, ability, look};
 pub use driver_file::read as read_driver_file;
 pub use image::grow;
 pub use mount::{mount, unmount};

@@ -5,6 +5,11 @@ use std::io;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
+use crate::domain::finding::{CODES, Severity};
+
+/// The page that holds the codes of findings.
+const CHECK: &str = "vfadm-check";
+
 const SECTION: &str = "8";
 /// Stands in the foot of each page. Not the day of the build: the pages are compared byte for byte.
 const DATE: &str = "2026-11-24";
@@ -103,6 +108,9 @@ fn page(command: &clap::Command, name: &str) -> io::Result<Vec<u8>> {
             roff.text([roman(*meaning)]);
         }
     }
+    if command.get_name() == CHECK {
+        findings(&mut roff);
+    }
     roff.control("SH", ["EXIT STATUS"]);
     for (status, meaning) in EXIT {
         roff.control("TP", []);
@@ -111,6 +119,20 @@ fn page(command: &clap::Command, name: &str) -> io::Result<Vec<u8>> {
     }
     roff.to_writer(&mut text)?;
     Ok(plain(&text).into_bytes())
+}
+
+/// All codes, on the page of the command that finds most of them.
+fn findings(roff: &mut Roff) {
+    roff.control("SH", ["FINDINGS"]);
+    for meaning in CODES {
+        let severity = match meaning.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        roff.control("TP", []);
+        roff.text([bold(meaning.code), roman(format!(" ({severity})"))]);
+        roff.text([roman(format!("{} {}", meaning.meaning, meaning.repair.sentence()))]);
+    }
 }
 
 /// The usage line, as `--help` shows it: clap_mangen's own leaves out `--` and the values of options.

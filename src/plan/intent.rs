@@ -251,6 +251,21 @@ pub fn settle(root: &Root, committed: u64) -> Result<Vec<String>> {
     Ok(warnings)
 }
 
+/// The names of the intents of short changes that somebody is making; looks only.
+pub fn short_work(root: &Root) -> Result<Vec<String>> {
+    let Some(folder) = root.private_if_there(FOLDER)? else { return Ok(Vec::new()) };
+    let mut running = Vec::new();
+    for name in folder.names()?.into_iter().filter_map(|name| name.into_string().ok()) {
+        let Some(file) = files::open_existing(&folder, &name)? else { continue };
+        let text = files::read(&folder, &name, MOST_BYTES)?.unwrap_or_default();
+        let long = serde_json::from_slice::<Record>(&text).is_ok_and(|record| record.long_work_on.is_some());
+        if !long && FileLock::try_lock(file).is_err() {
+            running.push(name);
+        }
+    }
+    Ok(running)
+}
+
 /// The long work that somebody is doing; looks only.
 pub fn at_work(root: &Root) -> Result<Vec<Record>> {
     let running = |found| match found {

@@ -132,6 +132,19 @@ pub enum Step {
         /// Permission bits.
         mode: u32,
     },
+    /// Gives a directory another owner and mode.
+    SetAccess {
+        /// In which scope.
+        scope: ScopePlace,
+        /// Its path below the scope; empty for that itself.
+        path: PathBuf,
+        /// True for the top of a folder, false for a directory of vfadm's own.
+        folder: bool,
+        /// The owner, group and mode that it has.
+        from: (u32, u32, u32),
+        /// Those that it gets.
+        to: (u32, u32, u32),
+    },
     /// Moves a folder within its scope by one rename.
     MoveFolder {
         /// In which scope.
@@ -279,6 +292,9 @@ impl Step {
             Step::MakeFolder { scope, path, .. } => {
                 format!("make the {} {}", scope.volume.folders.name(), scope.path().join(path).display())
             }
+            Step::SetAccess { scope, path, to: (uid, gid, mode), .. } => {
+                format!("give {} to {uid}:{gid} with the mode {mode:04o}", scope.path().join(path).display())
+            }
             Step::MoveFolder { scope, from, to } => {
                 format!("move {} to {}", scope.path().join(from).display(), to.display())
             }
@@ -351,6 +367,7 @@ impl Step {
             Step::MakeFolder { scope, path, uid, gid, mode } => {
                 folder::make_folder(scope, path, (*uid, *gid), *mode)
             }
+            Step::SetAccess { scope, path, folder, to, .. } => folder::set_access(scope, path, *folder, *to),
             Step::MoveFolder { scope, from, to } => folder::move_folder(scope, from, to),
             Step::HandOver { from, at, to, place } => folder::hand_over((from, at), (to, place)),
             Step::Snapshot { from, at, to, staged, place } => {
@@ -401,6 +418,9 @@ impl Step {
                 quota::ensure_limit(&*scope.volume.driver(), &scope.at(), *from).map(|_| ())
             }
             Step::MakeFolder { scope, path, .. } => folder::unmake_folder(scope, path),
+            Step::SetAccess { scope, path, folder, from, .. } => {
+                folder::set_access(scope, path, *folder, *from)
+            }
             Step::MoveFolder { scope, from, to } => folder::move_folder(scope, to, from),
             Step::HandOver { from, at, to, place } => folder::hand_back((from, at), (to, place)),
             Step::Snapshot { to, staged, place, .. } => {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::load::MOST_BYTES;
 use super::root::{FILE, Root};
 use super::state::Registry;
-use crate::domain::error::Result;
+use crate::domain::error::{Error, Result};
 use crate::host::dir::Dir;
 use crate::host::files;
 
@@ -94,6 +94,18 @@ pub fn newest(root: &Root) -> Result<Option<Registry>> {
 fn whole(root: &Root, backup: &Backup) -> Option<Registry> {
     let (bytes, path) = read(root, backup).ok()??;
     Registry::parse(bytes, path).ok().filter(|registry| !registry.was_edited())
+}
+
+/// Those that cannot be read, and why.
+pub fn broken(root: &Root) -> Result<Vec<(PathBuf, Error)>> {
+    let mut broken = Vec::new();
+    for backup in list(root)? {
+        let parsed = |(bytes, path): (Vec<u8>, PathBuf)| (Registry::parse(bytes, path.clone()), path);
+        if let Some((Err(error), path)) = read(root, &backup)?.map(parsed) {
+            broken.push((path, error));
+        }
+    }
+    Ok(broken)
 }
 
 /// All of them, the oldest first.

@@ -16,6 +16,8 @@ pub const FILE: &str = "registry.yaml";
 pub const PRIVATE: &str = ".vfadm";
 /// Marks a volume.
 pub const MARKER: &str = ".vfadm-volume.yaml";
+/// Says in which layout a volume is.
+pub const LAYOUT: &str = "version.txt";
 
 const REBUILD: &str = "to bring it back from what stands on the volumes: vfadm registry rebuild";
 

@@ -8,6 +8,7 @@ use crate::domain::node::{Sight, VolumeState};
 use crate::domain::record::{Status, Volume};
 use crate::host::apart;
 use crate::ops::State;
+use crate::ops::check::{Disk, Found, Known, Mend};
 use crate::ops::scope;
 use crate::plan::{VolumeAt, look};
 use crate::quota::{self, Readiness, ScopeAt};
@@ -15,39 +16,48 @@ use crate::quota::{self, Readiness, ScopeAt};
 /// What is wrong where limits would have to be switched on.
 pub(in crate::ops) const LIMITS_OFF: &str = "quotas were switched off on its filesystem: no limit holds";
 
-/// Looks whether volumes are mounted, are the right ones, and hold what the registry says. Each is looked at by a
-/// process of its own, so that one that hangs is told of beside the others.
+/// Looks whether volumes are mounted, are the right ones, and hold what the registry says.
 pub fn check(state: &State<'_>, only: Option<&str>) -> Result<Vec<Finding>> {
-    let registry = state.registry;
     let volumes = match only {
-        Some(name) => vec![(name.to_owned(), registry.require::<Volume>(name)?)],
-        None => registry.all::<Volume>()?,
+        Some(name) => vec![(name.to_owned(), state.registry.require::<Volume>(name)?)],
+        None => state.registry.all::<Volume>()?,
     };
+    Ok(look(state, &volumes, None)?.into_iter().map(|found| found.finding).collect())
+}
+
+/// The same, with what mends it; `known` has the directories gone through too. Each volume is looked at by a process of
+/// its own, so that one that hangs is told of beside the others.
+pub(in crate::ops) fn look(
+    state: &State<'_>,
+    volumes: &[(String, Volume)],
+    known: Option<&Known>,
+) -> Result<Vec<Found>> {
+    let registry = state.registry;
     let at: Vec<VolumeAt> =
         volumes.iter().map(|(name, volume)| VolumeAt::new(registry.header.registry, name, volume)).collect();
     let sights = look::look(&at)?;
     let usable: Vec<usize> = (0..at.len()).filter(|index| sights[*index].state.is_usable()).collect();
     let answers = apart::each(&usable, look::SILENCE, |index| {
-        let mut findings = Vec::new();
-        check_usable(state, &at[*index], &volumes[*index].1, &sights[*index], &mut findings)
-            .map(|()| findings)
+        let mut found = Vec::new();
+        let (at, volume) = (&at[*index], &volumes[*index].1);
+        check_usable(state, known, (at, volume), &sights[*index], &mut found).map(|()| found)
     })?;
     let mut answers = answers.into_iter();
-    let mut findings = Vec::new();
+    let mut found = Vec::new();
     for (at, sight) in at.iter().zip(sights) {
         let answer = if sight.state.is_usable() { answers.next() } else { None };
         match answer {
-            None => findings.push(unusable(at, &sight)),
-            Some(None) => findings.push(unusable(at, &look::silent(at, look::SILENCE))),
-            Some(Some(found)) => findings.extend(found?),
+            None => found.push(unusable(at, &sight)),
+            Some(None) => found.push(unusable(at, &look::silent(at, look::SILENCE))),
+            Some(Some(of_volume)) => found.extend(of_volume?),
         }
     }
-    Ok(findings)
+    Ok(found)
 }
 
-fn unusable(at: &VolumeAt, sight: &Sight) -> Finding {
+fn unusable(at: &VolumeAt, sight: &Sight) -> Found {
     let error = at.unusable(sight.reason.as_deref().unwrap_or_default());
-    Finding::error("volume_unusable", subject(at), error.message).repair("mount it")
+    Found::by_hand(Finding::error("volume_unusable", subject(at), error.message).repair("mount it"))
 }
 
 fn subject(at: &VolumeAt) -> String {
@@ -62,36 +72,37 @@ pub fn ability(at: &VolumeAt) -> Result<Readiness> {
 
 fn check_usable(
     state: &State<'_>,
-    at: &VolumeAt,
-    volume: &Volume,
+    known: Option<&Known>,
+    (at, volume): (&VolumeAt, &Volume),
     sight: &Sight,
-    findings: &mut Vec<Finding>,
+    all: &mut Vec<Found>,
 ) -> Result<()> {
     let subject = subject(at);
+    let mut by_hand = |finding| all.push(Found::by_hand(finding));
     if let Some(reason) = sight.reason.as_ref().filter(|_| sight.state == VolumeState::ReadOnly) {
-        findings.push(Finding::error("volume_read_only", &subject, reason));
+        by_hand(Finding::error("volume_read_only", &subject, reason));
     }
     let readiness = match ability(at) {
         // It may have gone since it was looked at.
         Err(error) if error.code == Code::Storage => {
-            findings.push(Finding::error("volume_unusable", &subject, error.message).repair("mount it"));
+            by_hand(Finding::error("volume_unusable", &subject, error.message).repair("mount it"));
             return Ok(());
         }
         other => other?,
     };
     if let Readiness::Unable { reason, remedy } = &readiness {
-        findings.push(Finding::error("driver_unable", &subject, reason).repair(remedy));
+        by_hand(Finding::error("driver_unable", &subject, reason).repair(remedy));
     }
     if let Readiness::NeedsEnabling { .. } = readiness {
-        findings.push(Finding::error("limits_off", &subject, LIMITS_OFF).repair(
+        by_hand(Finding::error("limits_off", &subject, LIMITS_OFF).repair(
             "move the folders to a volume with quotas; what was written meanwhile will not be counted where they \
              are switched on again",
         ));
         return Ok(());
     }
-    match check_scopes(state, at, volume, findings) {
+    match check_scopes(state, known, (at, volume), all) {
         Err(error) if error.code == Code::Storage => {
-            findings.push(Finding::error("limits_unreadable", &subject, error.message));
+            all.push(Found::by_hand(Finding::error("limits_unreadable", &subject, error.message)));
         }
         other => other?,
     }
@@ -100,23 +111,36 @@ fn check_usable(
 
 fn check_scopes(
     state: &State<'_>,
-    at: &VolumeAt,
-    volume: &Volume,
-    findings: &mut Vec<Finding>,
+    known: Option<&Known>,
+    (at, volume): (&VolumeAt, &Volume),
+    all: &mut Vec<Found>,
 ) -> Result<()> {
     let registry = state.registry;
     let sites = scope::present(registry, &at.name, volume)?;
-    let sites = scope::usable(at, sites, |finding, _| findings.push(finding))?;
+    let sites = scope::usable(at, sites, |finding, site| {
+        let gone = site.place.is_gone().unwrap_or(false);
+        all.push(match gone {
+            true => Found::mended(finding, Mend::MakeScope { key: site.key() }, "makes it again, empty"),
+            false => Found::by_hand(finding),
+        });
+    })?;
     let places: Vec<ScopeAt<'_>> = sites.iter().map(|(site, _)| site.place.at()).collect();
     if at.storage.driver.limits_scopes() && quota::is_set_here(&at.storage) {
         let readings = at.driver().read(&at.path, &places)?;
         for ((site, scope), reading) in sites.iter().zip(readings) {
             match reading {
                 Ok(reading) if reading.limit == scope.limit => {}
-                Ok(reading) => findings.push(scope::differs(site, reading.limit, scope.limit)),
-                Err(error) => findings.push(scope::unreadable(site, &error)),
+                Ok(reading) => {
+                    let mend = Mend::Limit { key: site.key(), from: reading.limit };
+                    let finding = scope::differs(site, reading.limit, scope.limit);
+                    all.push(Found { finding, mend, folder: None });
+                }
+                Err(error) => all.push(Found::by_hand(scope::unreadable(site, &error))),
             }
         }
+    }
+    if let Some(known) = known {
+        return Disk::look(state, known, (at, volume), &sites, all);
     }
     let top = at.open()?;
     for (site, _) in &sites {
@@ -127,7 +151,8 @@ fn check_scopes(
                 // Once it has been copied, the original is removed bit by bit.
                 && !folder.transfer.as_ref().is_some_and(|transit| transit.copied)
             {
-                findings.push(Finding::error("vfolder_missing", format!("vfolder {key}"), error.message));
+                let finding = Finding::error("vfolder_missing", format!("vfolder {key}"), error.message);
+                all.push(Found::by_hand(finding));
             }
         }
     }

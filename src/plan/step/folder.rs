@@ -29,6 +29,22 @@ pub(super) fn make_folder(scope: &ScopePlace, path: &Path, ids: (u32, u32), mode
     sync_path(&top, parents)
 }
 
+pub(super) fn set_access(
+    scope: &ScopePlace,
+    path: &Path,
+    folder: bool,
+    (uid, gid, mode): (u32, u32, u32),
+) -> Result<()> {
+    let dir = match folder {
+        true => scope.open_folder(path)?,
+        false if path.as_os_str().is_empty() => scope.open()?,
+        false => scope.open()?.open_beneath(path)?,
+    };
+    // In this order: a change of the owner takes bits of the mode away.
+    dir.set_owner(uid, gid)?;
+    Ok(dir.set_mode(mode)?)
+}
+
 /// Makes the entries of a directory, and of those above it up to `top`, durable.
 fn sync_path(top: &Dir, below: &Path) -> Result<()> {
     let mut here = Some(below);

@@ -9,9 +9,10 @@ use crate::host::dir::Dir;
 use crate::host::error::errno_name;
 use crate::host::files;
 use crate::quota;
-use crate::registry::root::{FILE, MARKER, PRIVATE};
+use crate::registry::root::{FILE, LAYOUT, MARKER, PRIVATE};
 
-const LAYOUT: (&str, &[u8]) = ("version.txt", b"3\n");
+/// The layout of Backend.AI volumes that has quota scopes.
+const VERSION: &[u8] = b"3\n";
 
 pub(super) fn make_volume_dir(path: &Path) -> Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
@@ -46,8 +47,8 @@ pub(super) fn mark(volume: &VolumeAt, marker: &str, update: bool) -> Result<()> 
         volume.open()?;
     }
     let dir = Dir::open(&volume.path)?;
-    if dir.stat(LAYOUT.0)?.is_none() {
-        files::replace(&dir, LAYOUT.0, LAYOUT.1, owned_like(&dir, 0o644)?)?;
+    if dir.stat(LAYOUT)?.is_none() {
+        files::replace(&dir, LAYOUT, VERSION, owned_like(&dir, 0o644)?)?;
     }
     dir.ensure_dir(PRIVATE, 0o700)?;
     write_marker(&dir, marker)
@@ -76,7 +77,7 @@ pub(super) fn unmark(volume: &VolumeAt) -> Result<()> {
         return Ok(());
     }
     let dir = Dir::open(&volume.path)?;
-    for name in [MARKER, LAYOUT.0] {
+    for name in [MARKER, LAYOUT] {
         dir.remove_file(name)?;
         dir.remove_file(files::draft_name(name))?;
     }

@@ -1,0 +1,503 @@
+//! The directories of a volume against the registry: one pass over the directories of vfadm's own in each scope.
+//! Nothing below a folder's top is looked at.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use nix::libc;
+use nix::sys::stat::FileStat;
+use uuid::Uuid;
+
+use super::found::{Found, Mend};
+use super::sidecars::{self, Told};
+use crate::domain::error::Result;
+use crate::domain::finding::Finding;
+use crate::domain::owner::Owner;
+use crate::domain::quota::Folders;
+use crate::domain::record::{Project, Scope, Status, User, VFolder, Volume};
+use crate::host::dir::Dir;
+use crate::host::error::errno_name;
+use crate::host::files;
+use crate::host::process::{mount_of, own_mounts};
+use crate::ops::State;
+use crate::ops::resolve::Folder;
+use crate::ops::scope::{self, Site};
+use crate::plan::{VolumeAt, intent};
+use crate::registry::Registry;
+use crate::registry::root::PRIVATE;
+
+/// Directories that a filesystem shows by itself.
+const OF_THE_FILESYSTEM: [&str; 4] = [".snap", ".snapshot", ".zfs", "lost+found"];
+
+/// How vfadm makes the directories of a scope.
+const OWN_MODE: u32 = 0o700;
+
+/// What is asked for each directory that is found: all folders by their ids, all owners by their directories, and on
+/// which folders somebody is at work.
+pub struct Known {
+    folders: HashMap<Uuid, Folder>,
+    owners: HashMap<String, Owner>,
+    worked_on: BTreeSet<Uuid>,
+}
+
+impl Known {
+    /// As a registry has it.
+    pub fn new(state: &State<'_>) -> Result<Known> {
+        let registry = state.registry;
+        let mut folders = HashMap::new();
+        for (key, record) in registry.all::<VFolder>()? {
+            let folder = Folder::from(&key, record);
+            folders.extend(folder.map(|folder| (folder.record.id, folder)));
+        }
+        let users = registry.all::<User>()?.into_iter();
+        let projects = registry.all::<Project>()?.into_iter();
+        let owners = users
+            .map(|(name, user)| (user.id, Owner::User(name)))
+            .chain(projects.map(|(name, project)| (project.id, Owner::Project(name))))
+            .map(|(id, owner)| (id.simple().to_string(), owner))
+            .collect();
+        let worked_on = intent::at_work(state.root)?.into_iter().filter_map(|by| by.long_work_on).collect();
+        Ok(Known { folders, owners, worked_on })
+    }
+
+    /// True while a command works on a folder without the lock.
+    pub fn is_worked_on(&self, id: Uuid) -> bool {
+        self.worked_on.contains(&id)
+    }
+
+    /// The folder of this id.
+    pub fn folder(&self, id: Uuid) -> Option<&Folder> {
+        self.folders.get(&id)
+    }
+}
+
+/// One volume.
+pub struct Disk<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) known: &'a Known,
+    pub(super) at: &'a VolumeAt,
+    pub(super) found: &'a mut Vec<Found>,
+    /// Whoever owns vfadm's own directories.
+    own: u32,
+}
+
+/// A directory in the place of a folder.
+struct Entry<'a> {
+    id: Uuid,
+    place: String,
+    parent: &'a Dir,
+    name: &'a str,
+    stat: FileStat,
+}
+
+/// The scope that is looked through.
+struct Under<'a> {
+    site: &'a Site,
+    top: Dir,
+    /// What vfadm knows of each folder beside it.
+    notes: Option<Dir>,
+    present: BTreeSet<Uuid>,
+    /// Found elsewhere in the scope, and can be put right.
+    displaced: BTreeSet<Uuid>,
+    unrecorded: BTreeSet<Uuid>,
+}
+
+impl<'a> Disk<'a> {
+    /// Looks through a volume. `sites` are its scopes that can be opened.
+    pub fn look(
+        state: &'a State<'_>,
+        known: &'a Known,
+        (at, volume): (&'a VolumeAt, &Volume),
+        sites: &[(Site, Scope)],
+        found: &'a mut Vec<Found>,
+    ) -> Result<()> {
+        let top = at.open()?;
+        let own = own_uid(&top)?;
+        let mut disk = Disk { registry: state.registry, known, at, found, own };
+        let notes = top.stat(PRIVATE)?.map(|_| top.open_dir(PRIVATE)).transpose()?;
+        let mut looked_at = BTreeSet::new();
+        for (site, record) in sites {
+            let unrecorded = disk.scope(site, notes.as_ref())?;
+            looked_at.insert(site.place.dir.clone());
+            disk.notes_of_scope(notes.as_ref(), site, record, &unrecorded)?;
+        }
+        let dirs = disk.other_scopes(&top, notes.as_ref(), &looked_at)?;
+        disk.left_notes(notes.as_ref(), &dirs, volume)?;
+        disk.marker(&top, volume)
+    }
+
+    /// Directories in the place of a scope that are no scope of the registry's; answers all that are there.
+    fn other_scopes(
+        &mut self,
+        top: &Dir,
+        notes: Option<&Dir>,
+        looked_at: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>> {
+        let mut dirs = BTreeSet::new();
+        for name in top.names()? {
+            let Some(dir) = name.to_str().filter(|name| digits(name, 32)) else { continue };
+            dirs.insert(dir.to_owned());
+            if looked_at.contains(dir) || !top.stat(dir)?.is_some_and(|stat| is_dir(&stat)) {
+                continue;
+            }
+            let path = top.join(dir);
+            match self.known.owners.get(dir) {
+                Some(owner) => self.unrecorded_scope(owner.clone(), dir, notes)?,
+                None => {
+                    let told = sidecars::read_scope(notes, dir)?;
+                    let returns = told.as_ref().and_then(|told| told.owner_of(dir, self.registry));
+                    let message = match &told {
+                        Some(told) => format!("it was {}'s, whom the registry does not know", told.owner),
+                        None => "it is nobody's".to_owned(),
+                    };
+                    let finding = Finding::warning("scope_unowned", path.display().to_string(), message);
+                    self.found.push(match returns {
+                        Some(_) => Found::mended(
+                            finding,
+                            Mend::Owner { volume: self.at.name.clone(), dir: dir.to_owned() },
+                            "records the owner again, and what is in it",
+                        ),
+                        None => Found::by_hand(
+                            finding.repair("see what is in it; if nobody needs that, remove it"),
+                        ),
+                    });
+                }
+            }
+        }
+        Ok(dirs)
+    }
+
+    /// A scope that the registry knows, and cannot be opened, is a finding already.
+    fn unrecorded_scope(&mut self, owner: Owner, dir: &str, notes: Option<&Dir>) -> Result<()> {
+        let key = owner.scope_key(&self.at.name);
+        let record = self.registry.get::<Scope>(&key)?;
+        if record.is_some_and(|record| record.present) {
+            return Ok(());
+        }
+        let path = self.at.path.join(dir);
+        let finding = Finding::error(
+            "scope_unrecorded",
+            format!("quota scope {key}"),
+            format!("{} is there, and the registry has no such quota scope", path.display()),
+        );
+        let told = sidecars::read_scope(notes, dir)?.is_some_and(|told| told.scope.is_some());
+        self.found.push(match told || !self.at.driver().wants_kernel_id() {
+            true => Found::mended(finding, Mend::Scope { key }, "records it again"),
+            false => {
+                Found::by_hand(finding.repair(
+                    "nothing says which number it has in the kernel: move its folders to another scope",
+                ))
+            }
+        });
+        Ok(())
+    }
+
+    /// Looks through one scope; answers the folders in it that have no record.
+    fn scope(&mut self, site: &Site, notes: Option<&Dir>) -> Result<BTreeSet<Uuid>> {
+        let top = site.place.open()?;
+        let notes = sidecars::of_scope(notes, &site.place.dir)?;
+        let mut under = Under {
+            site,
+            notes,
+            top: top.try_clone()?,
+            present: BTreeSet::new(),
+            displaced: BTreeSet::new(),
+            unrecorded: BTreeSet::new(),
+        };
+        self.access(&under, &top, "")?;
+        for name in top.names()? {
+            match name.to_str() {
+                Some(area @ (".staging" | ".trash")) => self.area(&mut under, area)?,
+                Some(first) if digits(first, 2) => self.shelf(&mut under, first)?,
+                Some(name) if OF_THE_FILESYSTEM.contains(&name) => {}
+                _ => self.stray(top.join(&name), "is no directory of vfadm's"),
+            }
+        }
+        self.missing(&under)?;
+        Ok(under.unrecorded)
+    }
+
+    /// Opens one of vfadm's own directories; something else in its place is a finding.
+    fn own_dir(&mut self, under: &Under<'_>, place: &str) -> Result<Option<Dir>> {
+        match under.top.open_beneath(Path::new(place)) {
+            Ok(dir) => {
+                self.access(under, &dir, place)?;
+                Ok(Some(dir))
+            }
+            Err(error) => match error.errno() {
+                Some(libc::ENOENT) => Ok(None),
+                Some(errno @ (libc::ENOTDIR | libc::ELOOP | libc::EXDEV)) => {
+                    let why = format!("is no directory of vfadm's ({})", errno_name(errno));
+                    self.stray(under.top.join(place), &why);
+                    Ok(None)
+                }
+                _ => Err(error.into()),
+            },
+        }
+    }
+
+    /// `aa/bb/` and the folders in it.
+    fn shelf(&mut self, under: &mut Under<'_>, first: &str) -> Result<()> {
+        let Some(outer) = self.own_dir(under, first)? else { return Ok(()) };
+        for name in outer.names()? {
+            let Some(second) = name.to_str().filter(|name| digits(name, 2)) else {
+                self.stray(outer.join(&name), "is no directory of vfadm's");
+                continue;
+            };
+            let shelf = format!("{first}/{second}");
+            let Some(inner) = self.own_dir(under, &shelf)? else { continue };
+            for name in inner.names()? {
+                let rest = name.to_str().filter(|name| digits(name, 28));
+                let id = rest.and_then(|rest| Uuid::parse_str(&format!("{first}{second}{rest}")).ok());
+                match (rest, id) {
+                    (Some(rest), Some(id)) => self.entry(under, id, &shelf, &inner, rest)?,
+                    _ => self.stray(inner.join(&name), "is no vfolder"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `.staging` or `.trash`.
+    fn area(&mut self, under: &mut Under<'_>, area: &str) -> Result<()> {
+        let Some(dir) = self.own_dir(under, area)? else { return Ok(()) };
+        for name in dir.names()? {
+            let text = name.to_str().unwrap_or_default();
+            match digits(text, 32).then(|| Uuid::parse_str(text).ok()).flatten() {
+                Some(id) => self.entry(under, id, area, &dir, text)?,
+                None if self.is_workshop(text) => {}
+                None => self.stray(dir.join(&name), "is no vfolder"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Where files are charged anew during a transfer; what one that was cut off left goes with the next.
+    fn is_workshop(&self, name: &str) -> bool {
+        let id = name.strip_prefix(".renewed-").and_then(|digits| Uuid::parse_str(digits).ok());
+        id.is_some_and(|id| self.known.folder(id).is_some())
+    }
+
+    fn entry(
+        &mut self,
+        under: &mut Under<'_>,
+        id: Uuid,
+        above: &str,
+        parent: &Dir,
+        name: &str,
+    ) -> Result<()> {
+        // It may have gone since its name was read.
+        let Some(stat) = parent.stat(name)? else { return Ok(()) };
+        let entry = Entry { id, place: format!("{above}/{name}"), parent, name, stat };
+        match self.known.folder(id) {
+            Some(folder) => self.recorded(under, &entry, &folder.clone()),
+            None if self.known.is_worked_on(id) => Ok(()),
+            None => self.unrecorded(under, &entry),
+        }
+    }
+
+    fn recorded(&mut self, under: &mut Under<'_>, entry: &Entry<'_>, folder: &Folder) -> Result<()> {
+        let record = &folder.record;
+        let here = folder.owner == under.site.place.owner && record.volume == self.at.name;
+        if here && record.place() == entry.place {
+            under.present.insert(entry.id);
+            if record.status == Status::Ready && is_dir(&entry.stat) {
+                self.folder_access(under, entry, folder);
+            }
+            return Ok(());
+        }
+        let arrives = record.transfer.as_ref().is_some_and(|transit| {
+            (&transit.to, &transit.volume) == (&under.site.place.owner, &self.at.name)
+                && entry.place.starts_with(".staging/")
+        });
+        if arrives || self.known.is_worked_on(entry.id) {
+            return Ok(());
+        }
+        let key = folder.key();
+        let path = under.top.join(&entry.place);
+        let place = under.site.place.path().join(record.place());
+        let free = here && under.site.place.lacks_folder(Path::new(&record.place()))?;
+        let finding = Finding::error(
+            "vfolder_misplaced",
+            format!("vfolder {key}"),
+            match here {
+                true => format!("it is at {}, and has to be at {}", path.display(), place.display()),
+                false => format!(
+                    "something of its id is at {}, and the registry says that it is {}'s on '{}'",
+                    path.display(),
+                    folder.owner,
+                    record.volume
+                ),
+            },
+        );
+        let found = match free && is_dir(&entry.stat) {
+            true => {
+                under.displaced.insert(entry.id);
+                Found::mended(finding, Mend::Place { key, from: entry.place.clone() }, "moves it there")
+            }
+            false => Found::by_hand(finding.repair(format!(
+                "see which of the two is the newer one, and move the other away from {}",
+                path.display()
+            ))),
+        };
+        self.found.push(found.about(entry.id));
+        Ok(())
+    }
+
+    fn unrecorded(&mut self, under: &mut Under<'_>, entry: &Entry<'_>) -> Result<()> {
+        let path = under.top.join(&entry.place);
+        if !is_dir(&entry.stat) {
+            self.stray(path, "is no vfolder");
+            return Ok(());
+        }
+        let told = sidecars::read_folder(under.notes.as_ref(), entry.id)?;
+        let status = told.as_ref().map(|told| told.vfolder.status);
+        let left = match entry.place.split('/').next() {
+            // On its way to another owner, this may be all that there is of it.
+            Some(".staging") if !told.as_ref().is_some_and(Told::is_in_transit) => Some("staging_left"),
+            Some(".trash") if status.is_none_or(|status| status == Status::Purging) => Some("trash_left"),
+            _ => None,
+        };
+        let scope = under.site.key();
+        under.unrecorded.insert(entry.id);
+        let subject = path.display().to_string();
+        self.found.push(match left {
+            Some(code) => {
+                let message = match code {
+                    "staging_left" => "it was not finished, and is no vfolder's",
+                    _ => "it was deleted, and nothing says what it was",
+                };
+                let mend = Mend::Remove { scope, place: entry.place.clone(), id: entry.id };
+                Found::mended(Finding::warning(code, subject, message).losing(), mend, "removes it for good")
+            }
+            None => {
+                let name = told.as_ref().map(|told| format!(" ({})", told.key())).unwrap_or_default();
+                let message = format!("the registry has no such vfolder{name}");
+                let finding = Finding::error("vfolder_unrecorded", subject, message);
+                let opens = self.opens(under, entry);
+                match opens {
+                    true => {
+                        let mend = Mend::Adopt { scope, place: entry.place.clone() };
+                        Found::mended(finding, mend, "records it")
+                    }
+                    false => Found::by_hand(finding.repair(format!(
+                        "it is not the {} that a vfolder is on '{}': copy what is in it into one, and remove it",
+                        self.at.folders.name(),
+                        self.at.name
+                    ))),
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn opens(&self, under: &Under<'_>, entry: &Entry<'_>) -> bool {
+        let opened = self.at.driver().open_folder(&under.site.place.at(), entry.parent, entry.name.as_ref());
+        let is_subvolume = || entry.stat.st_ino == SUBVOLUME;
+        opened.is_ok() && (self.at.folders != Folders::Subvolume || is_subvolume())
+    }
+
+    /// Folders of the registry that were not met in this scope.
+    fn missing(&mut self, under: &Under<'_>) -> Result<()> {
+        let place = &under.site.place;
+        for (key, folder) in scope::folders(self.registry, &place.owner, &self.at.name)? {
+            let at = folder.place();
+            let met = under.present.contains(&folder.id);
+            // One that is looked into by its driver may be there and not be what it was.
+            let error = match (met, self.at.folders) {
+                (true, Folders::Directory) => None,
+                _ => place.open_folder_in(&under.top, Path::new(&at)).err(),
+            };
+            let Some(error) = error else { continue };
+            let transit = folder.transfer.as_ref();
+            if folder.status == Status::Purging
+                || folder.clone.is_some()
+                // Once it has been copied, the original is removed bit by bit.
+                || transit.is_some_and(|transit| transit.copied)
+                || under.displaced.contains(&folder.id)
+            {
+                continue;
+            }
+            let finding = Finding::error("vfolder_missing", format!("vfolder {key}"), error.message);
+            let gone = !met && transit.is_none() && place.lacks_folder(Path::new(&at))?;
+            let found = match gone {
+                true => {
+                    Found::mended(finding.losing(), Mend::Forget { key }, "forgets its record and grants")
+                }
+                false => Found::by_hand(finding),
+            };
+            self.found.push(found.about(folder.id));
+        }
+        Ok(())
+    }
+
+    /// One of vfadm's own directories, which nobody else may pass.
+    fn access(&mut self, under: &Under<'_>, dir: &Dir, place: &str) -> Result<()> {
+        let stat = dir.stat_self()?;
+        let mode = stat.st_mode & 0o7777;
+        if stat.st_uid == self.own && mode & 0o777 == OWN_MODE {
+            return Ok(());
+        }
+        let scope = under.site.key();
+        let finding = Finding::error(
+            "scope_access",
+            format!("quota scope {scope}"),
+            format!(
+                "{} is of uid {} with the mode {mode:04o}, and has to be of uid {} with {OWN_MODE:04o}",
+                dir.path().display(),
+                stat.st_uid,
+                self.own
+            ),
+        );
+        let (from, to) = ((stat.st_uid, stat.st_gid, mode), (self.own, files::own_gid(), OWN_MODE));
+        let mend = Mend::Access { scope, place: place.to_owned(), folder: false, from, to };
+        self.found.push(Found::mended(finding, mend, "sets both"));
+        Ok(())
+    }
+
+    /// The tenant may change the mode of the folder's top as of any other directory, as long as sessions can use it.
+    fn folder_access(&mut self, under: &Under<'_>, entry: &Entry<'_>, folder: &Folder) {
+        let settings = &self.registry.settings;
+        let (uid, gid, mode) = (entry.stat.st_uid, entry.stat.st_gid, entry.stat.st_mode & 0o7777);
+        if (uid, gid) == (settings.uid, settings.gid) && mode & 0o700 == 0o700 {
+            return;
+        }
+        let finding = Finding::error(
+            "vfolder_access",
+            format!("vfolder {}", folder.key()),
+            format!(
+                "it is of {uid}:{gid} with the mode {mode:04o}, and sessions run as {}:{} and need 0700 of it",
+                settings.uid, settings.gid
+            ),
+        );
+        let (from, to) = ((uid, gid, mode), (settings.uid, settings.gid, mode | 0o700));
+        let mend =
+            Mend::Access { scope: under.site.key(), place: entry.place.clone(), folder: true, from, to };
+        self.found.push(Found::mended(finding, mend, "gives it to them").about(entry.id));
+    }
+
+    fn stray(&mut self, path: impl AsRef<Path>, what: &str) {
+        let finding = Finding::warning("stray_entry", path.as_ref().display().to_string(), what);
+        self.found.push(Found::by_hand(finding.repair("see what it is, and move it away")));
+    }
+}
+
+/// The inode of the root of a btrfs subvolume.
+const SUBVOLUME: u64 = 256;
+
+/// Root; a server that squashes root makes the directories somebody else's.
+fn own_uid(top: &Dir) -> Result<u32> {
+    let mounts = own_mounts()?;
+    let squashes = mount_of(&mounts, top.path()).is_some_and(|mount| mount.filesystem.starts_with("nfs"));
+    let private = if squashes { top.stat(PRIVATE)? } else { None };
+    Ok(private.map_or_else(files::own_uid, |stat| stat.st_uid))
+}
+
+fn is_dir(stat: &FileStat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFDIR
+}
+
+/// So many lower-case hexadecimal digits.
+pub(super) fn digits(text: &str, count: usize) -> bool {
+    text.len() == count && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}

@@ -1,0 +1,158 @@
+//! What a check found, with what mends it.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::domain::finding::Finding;
+
+/// The command that carries out a [`Mend`].
+pub const REPAIR: &str = "vfadm check --repair";
+
+/// A finding and its repair.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Found {
+    /// What an administrator sees.
+    pub finding: Finding,
+    /// What mends it.
+    pub mend: Mend,
+    /// The folder that it is about, where it is about one.
+    pub folder: Option<Uuid>,
+}
+
+/// How something is mended. It names records by their keys: they are read again under the lock.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Mend {
+    /// By an administrator.
+    ByHand,
+    /// By whoever takes the lock.
+    Recovered,
+    /// A directory without a record gets one.
+    Adopt {
+        /// The scope.
+        scope: String,
+        /// Its path below the scope.
+        place: String,
+    },
+    /// A record without a directory goes.
+    Forget {
+        /// The folder.
+        key: String,
+    },
+    /// A folder is moved to the place that its record names.
+    Place {
+        /// The folder.
+        key: String,
+        /// Where it is below the scope.
+        from: String,
+    },
+    /// The owner of a scope is recorded again, as its sidecar says.
+    Owner {
+        /// On which volume.
+        volume: String,
+        /// The directory of the scope.
+        dir: String,
+    },
+    /// A scope is recorded again.
+    Scope {
+        /// The scope.
+        key: String,
+    },
+    /// The directory of a scope is made again.
+    MakeScope {
+        /// The scope.
+        key: String,
+    },
+    /// The recorded limit is set.
+    Limit {
+        /// The scope.
+        key: String,
+        /// What the storage says.
+        from: Option<u64>,
+    },
+    /// A directory gets the right owner and mode.
+    Access {
+        /// The scope.
+        scope: String,
+        /// The path below the scope; empty for itself.
+        place: String,
+        /// True for the top directory of a folder.
+        folder: bool,
+        /// Owner, group and mode that it has,
+        from: (u32, u32, u32),
+        /// and those that it gets.
+        to: (u32, u32, u32),
+    },
+    /// A directory of nobody is removed with all that is in it.
+    Remove {
+        /// The scope.
+        scope: String,
+        /// Its path below the scope.
+        place: String,
+        /// The folder that it was, or would have been.
+        id: Uuid,
+    },
+    /// A sidecar or a marker is written again.
+    Note {
+        /// The section of the record that it follows.
+        section: String,
+        /// Its key.
+        key: String,
+    },
+    /// A sidecar goes.
+    NoNote {
+        /// On which volume.
+        volume: String,
+        /// The directory of the scope.
+        dir: String,
+        /// `scope` for all of them, or the folder's digits.
+        name: String,
+    },
+    /// An invitation is written down as expired.
+    Expire {
+        /// Its id.
+        id: String,
+    },
+    /// What `session prune` does.
+    Prune,
+    /// A purge is finished, a clone dropped.
+    Purge {
+        /// The folder.
+        key: String,
+    },
+    /// A transfer is ended, or taken back.
+    Transfer {
+        /// The folder.
+        key: String,
+        /// Ended, not taken back.
+        on: bool,
+    },
+}
+
+impl Found {
+    /// What vfadm does not mend.
+    pub fn by_hand(finding: Finding) -> Found {
+        Found { finding, mend: Mend::ByHand, folder: None }
+    }
+
+    /// What `check --repair` mends; `how` goes on from the command.
+    pub fn mended(finding: Finding, mend: Mend, how: &str) -> Found {
+        let yes = if finding.loses_data { " --yes" } else { "" };
+        Found { finding: finding.repair(format!("{REPAIR}{yes} {how}")), mend, folder: None }
+    }
+
+    /// Says which folder it is about.
+    #[must_use]
+    pub fn about(self, folder: Uuid) -> Found {
+        Found { folder: Some(folder), ..self }
+    }
+
+    /// True where `check --repair` mends it.
+    pub fn can_be_mended(&self) -> bool {
+        self.mend != Mend::ByHand
+    }
+
+    /// What it says of what.
+    pub fn of(&self) -> (String, String) {
+        (self.finding.code.to_string(), self.finding.subject.clone())
+    }
+}

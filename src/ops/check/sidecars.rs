@@ -1,0 +1,296 @@
+//! The notes beside the data (marker and sidecars) against the registry, and what they tell of things that it does not
+//! know.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::disk::{Disk, digits};
+use super::found::{Found, Mend};
+use crate::domain::error::Result;
+use crate::domain::finding::Finding;
+use crate::domain::name;
+use crate::domain::owner::Owner;
+use crate::domain::record::{Project, Record, Scope, User, VFolder, Volume};
+use crate::host::dir::Dir;
+use crate::host::files;
+use crate::ops::scope::{self, Site};
+use crate::ops::sidecar;
+use crate::plan::Step;
+use crate::registry::root::{LAYOUT, MARKER};
+use crate::registry::{Change, Registry};
+
+/// A sidecar is far smaller.
+const MOST: u64 = 1 << 20;
+
+const AGAIN: &str = "writes it again";
+const END: &str = ".yaml";
+
+/// What the sidecar of a folder says.
+#[derive(Debug, Deserialize)]
+pub struct Told {
+    /// Whose the folder is.
+    pub owner: Owner,
+    /// Its name.
+    pub name: String,
+    /// Its record.
+    pub vfolder: VFolder,
+}
+
+impl Told {
+    /// The folder's key, when this was written.
+    pub fn key(&self) -> String {
+        self.owner.folder_key(&self.name)
+    }
+
+    /// True where it was on its way to another owner or volume.
+    pub fn is_in_transit(&self) -> bool {
+        self.vfolder.transfer.is_some()
+    }
+}
+
+/// What the sidecar of a scope says.
+#[derive(Debug, Deserialize)]
+pub struct ToldScope {
+    /// Whose it is.
+    pub owner: Owner,
+    /// The owner's record.
+    #[serde(default)]
+    owner_record: Value,
+    /// Its own.
+    #[serde(default)]
+    pub scope: Option<Scope>,
+}
+
+impl ToldScope {
+    /// What records the owner of the scope `dir` again; `None` where the name belongs to somebody, or nothing says who
+    /// it was.
+    pub fn owner_of(&self, dir: &str, registry: &Registry) -> Option<Change> {
+        let record = self.owner_record.clone();
+        match &self.owner {
+            Owner::User(user) => {
+                let record: User = serde_json::from_value(record).ok()?;
+                let fits = record.id.simple().to_string() == dir && name::owner("user", user).is_ok();
+                (fits && !registry.contains::<User>(user)).then(|| Change::put(user, &record).ok())?
+            }
+            Owner::Project(project) => {
+                let mut record: Project = serde_json::from_value(record).ok()?;
+                record.members.retain(|member, _| registry.contains::<User>(member));
+                let fits = record.id.simple().to_string() == dir && name::owner("project", project).is_ok();
+                (fits && !registry.contains::<Project>(project))
+                    .then(|| Change::put(project, &record).ok())?
+            }
+        }
+    }
+}
+
+/// The directory with the sidecars of a scope. `notes` is the one with those of the volume.
+pub fn of_scope(notes: Option<&Dir>, scope: &str) -> Result<Option<Dir>> {
+    match notes {
+        Some(notes) if notes.stat(scope)?.is_some() => Ok(Some(notes.open_dir(scope)?)),
+        _ => Ok(None),
+    }
+}
+
+/// What the sidecar of a folder says; `None` where there is none that can be read.
+pub fn read_folder(notes: Option<&Dir>, id: Uuid) -> Result<Option<Told>> {
+    let told: Option<Told> = read(notes, &format!("{}{END}", id.simple()));
+    Ok(told.filter(|told| told.vfolder.id == id))
+}
+
+/// What the sidecar of a scope says. `notes` is the directory with those of the volume.
+pub fn read_scope(notes: Option<&Dir>, scope: &str) -> Result<Option<ToldScope>> {
+    Ok(read(of_scope(notes, scope)?.as_ref(), &format!("scope{END}")))
+}
+
+fn read<T: DeserializeOwned>(notes: Option<&Dir>, name: &str) -> Option<T> {
+    let text = files::read(notes?, name, MOST).ok()??;
+    serde_yaml::from_slice(&text).ok()
+}
+
+/// How a note differs from what it should be.
+enum Differs {
+    Stale(String),
+    Newer(u64),
+}
+
+/// The generation may be any: what was written stays as long as it is true.
+fn compare(expected: &str, found: &[u8], generation: u64) -> Option<Differs> {
+    let counted = |line: &&str| line.starts_with("generation: ");
+    let lines =
+        |text: &str| text.lines().filter(|line| !counted(line)).map(str::to_owned).collect::<Vec<_>>();
+    if std::str::from_utf8(found).is_ok_and(|found| lines(found) == lines(expected)) {
+        return None;
+    }
+    let meant = |text: &[u8]| {
+        serde_yaml::from_slice::<Value>(text).map(|mut value| {
+            let written = value.as_object_mut().and_then(|map| map.remove("generation"));
+            // A marker is not written for what the kernel still has to free.
+            if let Some(volume) = value.get_mut("volume").and_then(Value::as_object_mut) {
+                volume.remove("draining");
+            }
+            (value, written.and_then(|generation| generation.as_u64()))
+        })
+    };
+    match (meant(expected.as_bytes()), meant(found)) {
+        (Ok((expected, _)), Ok((found, _))) if expected == found => None,
+        (_, Ok((_, Some(written)))) if written > generation => Some(Differs::Newer(written)),
+        (_, Ok(_)) => Some(Differs::Stale("it says something else than the registry".to_owned())),
+        (_, Err(error)) => Some(Differs::Stale(format!("it cannot be read: {error}"))),
+    }
+}
+
+fn text_of(step: Step) -> String {
+    match step {
+        Step::WriteSidecar { text, .. } => text,
+        _ => String::new(),
+    }
+}
+
+impl Disk<'_> {
+    /// The sidecars of a scope and its folders. Those of folders without a record are all that is known of them.
+    pub(super) fn notes_of_scope(
+        &mut self,
+        notes: Option<&Dir>,
+        site: &Site,
+        record: &Scope,
+        unrecorded: &BTreeSet<Uuid>,
+    ) -> Result<()> {
+        let (place, registry) = (&site.place, self.registry);
+        let owner = sidecar::owner_record(registry, &place.owner)?;
+        let dir = of_scope(notes, &place.dir)?;
+        let mut there: BTreeSet<String> = BTreeSet::new();
+        for name in dir.iter().flat_map(Dir::names).flatten() {
+            there.insert(name.to_string_lossy().into_owned());
+        }
+        let scope = text_of(sidecar::scope(registry, place, record, &owner));
+        self.note(dir.as_ref(), &mut there, "scope", &scope, (Scope::SECTION, Scope::NOUN, &site.key()))?;
+        for (key, folder) in scope::folders(registry, &place.owner, &self.at.name)? {
+            let name = key.rsplit_once('/').map_or(key.as_str(), |(_, name)| name);
+            let text = text_of(sidecar::folder(registry, place, name, &folder));
+            let of = (VFolder::SECTION, VFolder::NOUN, key.as_str());
+            self.note(dir.as_ref(), &mut there, &folder.digits(), &text, of)?;
+        }
+        let Some(dir) = dir else { return Ok(()) };
+        for file in there {
+            let name = file.trim_start_matches('.').trim_end_matches(".new").trim_end_matches(END);
+            let id = digits(name, 32).then(|| Uuid::parse_str(name).ok()).flatten();
+            match id {
+                Some(id) if unrecorded.contains(&id) || self.known.is_worked_on(id) => {}
+                None if name != "scope" => {
+                    let finding = Finding::warning(
+                        "stray_entry",
+                        dir.join(&file).display().to_string(),
+                        "is no sidecar",
+                    );
+                    self.found.push(Found::by_hand(finding.repair("see what it is, and move it away")));
+                }
+                _ => self.left_note(&dir.join(&file), &place.dir, name),
+            }
+        }
+        Ok(())
+    }
+
+    /// One sidecar against what it has to say.
+    fn note(
+        &mut self,
+        dir: Option<&Dir>,
+        there: &mut BTreeSet<String>,
+        name: &str,
+        text: &str,
+        (section, noun, key): (&str, &str, &str),
+    ) -> Result<()> {
+        let file = format!("{name}{END}");
+        let subject = format!("{noun} {key}");
+        let mend = Mend::Note { section: section.to_owned(), key: key.to_owned() };
+        let draft = there.remove(&files::draft_name(&file));
+        let found = match dir.filter(|_| there.remove(&file)) {
+            None => {
+                let finding = Finding::warning("sidecar_missing", subject, "it has no sidecar on its volume");
+                Some((finding, AGAIN))
+            }
+            Some(dir) => match files::read(dir, &file, MOST) {
+                Ok(None) => return Ok(()),
+                Ok(Some(found)) => match compare(text, &found, self.registry.header.generation) {
+                    None if draft => Some((
+                        Finding::warning(
+                            "sidecar_stale",
+                            subject,
+                            "a sidecar that was not finished lies beside its own",
+                        ),
+                        AGAIN,
+                    )),
+                    None => None,
+                    Some(Differs::Stale(why)) => {
+                        let message = format!("its sidecar {}: {why}", dir.join(&file).display());
+                        Some((Finding::warning("sidecar_stale", subject, message), AGAIN))
+                    }
+                    Some(Differs::Newer(generation)) => {
+                        let message = format!(
+                            "its sidecar {} is of generation {generation}, and the registry of {}",
+                            dir.join(&file).display(),
+                            self.registry.header.generation
+                        );
+                        let finding = Finding::error("sidecar_newer", subject, message).losing();
+                        Some((finding, "writes what the registry says; the sidecar's is lost"))
+                    }
+                },
+                Err(error) => {
+                    let finding = Finding::warning("sidecar_stale", subject, error.to_string());
+                    Some((finding, AGAIN))
+                }
+            },
+        };
+        self.found.extend(found.map(|(finding, how)| Found::mended(finding, mend, how)));
+        Ok(())
+    }
+
+    fn left_note(&mut self, path: &std::path::Path, dir: &str, name: &str) {
+        let message = "what it tells of is neither recorded nor on the volume";
+        let finding = Finding::warning("sidecar_left", path.display().to_string(), message);
+        let mend = Mend::NoNote { volume: self.at.name.clone(), dir: dir.to_owned(), name: name.to_owned() };
+        self.found.push(Found::mended(finding, mend, "removes it"));
+    }
+
+    /// Sidecars of scopes that are neither there nor recorded. `dirs` are those that are there.
+    pub(super) fn left_notes(
+        &mut self,
+        notes: Option<&Dir>,
+        dirs: &BTreeSet<String>,
+        volume: &Volume,
+    ) -> Result<()> {
+        let Some(notes) = notes else { return Ok(()) };
+        let present = scope::present(self.registry, &self.at.name, volume)?;
+        let recorded: BTreeSet<String> = present.into_iter().map(|(site, _)| site.place.dir).collect();
+        for name in notes.names()? {
+            let Some(dir) = name.to_str().filter(|name| digits(name, 32)) else { continue };
+            if !dirs.contains(dir) && !recorded.contains(dir) {
+                self.left_note(&notes.join(dir), dir, "scope");
+            }
+        }
+        Ok(())
+    }
+
+    /// The marker, and the version of the layout.
+    pub(super) fn marker(&mut self, top: &Dir, volume: &Volume) -> Result<()> {
+        let name = &self.at.name;
+        let expected = sidecar::marker(self.registry, name, volume);
+        let found = files::read(top, MARKER, MOST)?.unwrap_or_default();
+        let differs = compare(&expected, &found, u64::MAX);
+        let why = match differs {
+            Some(Differs::Stale(why)) => Some(format!("its marker {}: {why}", top.join(MARKER).display())),
+            Some(Differs::Newer(_)) => None,
+            None if top.stat(LAYOUT)?.is_none() => Some(format!("{} is missing", top.join(LAYOUT).display())),
+            None => None,
+        };
+        self.found.extend(why.map(|why| {
+            let finding = Finding::warning("marker_stale", format!("volume {name}"), why);
+            let mend = Mend::Note { section: Volume::SECTION.to_owned(), key: name.clone() };
+            Found::mended(finding, mend, AGAIN)
+        }));
+        Ok(())
+    }
+}
