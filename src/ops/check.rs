@@ -3,6 +3,7 @@
 
 mod disk;
 mod found;
+mod known;
 mod mend;
 mod records;
 mod repair;
@@ -11,8 +12,9 @@ mod sidecars;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-pub use disk::{Disk, Known};
+pub use disk::Disk;
 pub use found::{Found, Mend};
+pub use known::Known;
 pub use repair::{Repaired, preview, repair};
 
 use super::{Context, Reading, State, volume};

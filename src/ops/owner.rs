@@ -354,6 +354,8 @@ fn leave_everything(state: &State<'_>, name: &str, plan: &mut Plan) -> Result<()
     for project in registry.find_text::<Project>(&needle) {
         let mut record: Project = registry.require(&project)?;
         if record.members.remove(name).is_some() {
+            let (owner, dir) = (Owner::Project(project.clone()), record.id.simple().to_string());
+            plan.after.extend(sidecar::owner_changed(registry, &owner, &dir, &json!(record))?);
             plan.changes.push(Change::put(project, &record)?);
         }
     }

@@ -1,7 +1,7 @@
 //! The directories of a volume against the registry: one pass over the directories of vfadm's own in each scope.
 //! Nothing below a folder's top is looked at.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use nix::libc;
@@ -9,12 +9,13 @@ use nix::sys::stat::FileStat;
 use uuid::Uuid;
 
 use super::found::{Found, Mend};
+use super::known::Known;
 use super::sidecars::{self, Told};
 use crate::domain::error::Result;
 use crate::domain::finding::Finding;
 use crate::domain::owner::Owner;
 use crate::domain::quota::Folders;
-use crate::domain::record::{Project, Scope, Status, User, VFolder, Volume};
+use crate::domain::record::{Scope, Status, Volume};
 use crate::host::dir::Dir;
 use crate::host::error::errno_name;
 use crate::host::files;
@@ -22,7 +23,7 @@ use crate::host::process::{mount_of, own_mounts};
 use crate::ops::State;
 use crate::ops::resolve::Folder;
 use crate::ops::scope::{self, Site};
-use crate::plan::{VolumeAt, intent};
+use crate::plan::VolumeAt;
 use crate::registry::Registry;
 use crate::registry::root::PRIVATE;
 
@@ -31,45 +32,6 @@ const OF_THE_FILESYSTEM: [&str; 4] = [".snap", ".snapshot", ".zfs", "lost+found"
 
 /// How vfadm makes the directories of a scope.
 const OWN_MODE: u32 = 0o700;
-
-/// What is asked for each directory that is found: all folders by their ids, all owners by their directories, and on
-/// which folders somebody is at work.
-pub struct Known {
-    folders: HashMap<Uuid, Folder>,
-    owners: HashMap<String, Owner>,
-    worked_on: BTreeSet<Uuid>,
-}
-
-impl Known {
-    /// As a registry has it.
-    pub fn new(state: &State<'_>) -> Result<Known> {
-        let registry = state.registry;
-        let mut folders = HashMap::new();
-        for (key, record) in registry.all::<VFolder>()? {
-            let folder = Folder::from(&key, record);
-            folders.extend(folder.map(|folder| (folder.record.id, folder)));
-        }
-        let users = registry.all::<User>()?.into_iter();
-        let projects = registry.all::<Project>()?.into_iter();
-        let owners = users
-            .map(|(name, user)| (user.id, Owner::User(name)))
-            .chain(projects.map(|(name, project)| (project.id, Owner::Project(name))))
-            .map(|(id, owner)| (id.simple().to_string(), owner))
-            .collect();
-        let worked_on = intent::at_work(state.root)?.into_iter().filter_map(|by| by.long_work_on).collect();
-        Ok(Known { folders, owners, worked_on })
-    }
-
-    /// True while a command works on a folder without the lock.
-    pub fn is_worked_on(&self, id: Uuid) -> bool {
-        self.worked_on.contains(&id)
-    }
-
-    /// The folder of this id.
-    pub fn folder(&self, id: Uuid) -> Option<&Folder> {
-        self.folders.get(&id)
-    }
-}
 
 /// One volume.
 pub struct Disk<'a> {
@@ -141,7 +103,7 @@ impl<'a> Disk<'a> {
                 continue;
             }
             let path = top.join(dir);
-            match self.known.owners.get(dir) {
+            match self.known.owner(dir) {
                 Some(owner) => self.unrecorded_scope(owner.clone(), dir, notes)?,
                 None => {
                     let told = sidecars::read_scope(notes, dir)?;

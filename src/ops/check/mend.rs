@@ -252,7 +252,6 @@ pub fn describe(registry: &Registry, mend: &Mend) -> Option<String> {
         Mend::Purge { key } => format!("remove what there is of vfolder {key}, for good"),
         Mend::Transfer { key, on: true } => format!("end the transfer of vfolder {key}"),
         Mend::Transfer { key, on: false } => format!("take the transfer of vfolder {key} back"),
-        Mend::Recovered => "undo or finish what was cut off".to_owned(),
         _ => return None,
     })
 }

@@ -1,8 +1,8 @@
 //! What the registry and this host say by themselves: work that was cut off, time that is over, files that cannot be
 //! read.
 
-use super::disk::Known;
 use super::found::{Found, Mend};
+use super::known::Known;
 use crate::domain::error::Result;
 use crate::domain::finding::Finding;
 use crate::domain::holder::Life;

@@ -215,6 +215,11 @@ pub fn preview(
     let mut ahead = reading.registry.clone();
     let mut all = Plan::new(Outcome::Changed, "");
     let (mut left, mut mended) = (Vec::new(), 0);
+    // What was cut off may be behind any of the others: what is left then, only a look can tell.
+    let cut_off = found.iter().any(|found| found.mend == Mend::Recovered);
+    if cut_off {
+        all.tries.push("undo or finish what was cut off, look again, and mend what is left".to_owned());
+    }
     for found in found {
         let may = !found.finding.loses_data || allowed(&found.finding);
         if !found.can_be_mended() || !may {
@@ -222,6 +227,9 @@ pub fn preview(
             continue;
         }
         mended += 1;
+        if cut_off {
+            continue;
+        }
         all.tries.extend(mend::describe(&ahead, &found.mend));
         let state = State { root: &reading.root, registry: &ahead, actor: &ctx.actor };
         match mend::plan(&state, &found.mend) {
