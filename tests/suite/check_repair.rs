@@ -1,29 +1,319 @@
 //! `check --repair`: what is mended, what is only told, and that it loses nothing without being asked.
 
-use std::fs;
+mod crash;
 
-use super::check::{DAMAGES, Damage, Repair, codes, left, site};
-use super::consistency::assert_whole;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::check::{DAMAGES, Damage, Repair, codes, items, left, populated, scope_of, sidecar, site};
+use super::consistency::{assert_whole, kernel_matches_registry, records};
+use crate::support::{Lab, VFADM, kernel_limits, system, wait_until, words};
+
+/// Damages a lab, and insists that it is mended: nothing that loses data without `--yes`, and nothing for nothing.
+fn is_mended(lab: &Lab, damage: &Damage) {
+    let Damage { what, make, repair, code } = damage;
+    make(lab);
+    assert!(codes(lab).contains(&(*code).to_owned()), "{what}");
+    if *repair == Repair::Losing {
+        let out = lab.run("-o json check --repair");
+        assert_eq!(out.code, 10, "{what}: {out:?}");
+        assert!(left(&out).contains(&(*code).to_owned()), "{what}: {out:?}");
+    }
+    let out = lab.run("--yes check --repair");
+    assert_eq!(out.code, 0, "{what}: {out:?}");
+    assert!(out.stderr.contains("mended: "), "{what}: {out:?}");
+    assert_eq!(codes(lab), [""; 0], "{what}");
+    assert_whole(lab, what);
+    if !matches!(*code, "vfolder_missing" | "work_cut_off") {
+        let kept = if what.contains("in the place") { "alice/recovered-01234567" } else { "alice/data" };
+        assert_eq!(fs::read_to_string(lab.path(kept).join("kept")).unwrap(), "kept", "{what}");
+    }
+    lab.ok("--yes check --repair").quiet();
+}
 
 #[test]
 fn each_kind_of_damage_is_mended() {
-    for Damage { what, make, repair, code } in DAMAGES.iter().filter(|d| d.repair != Repair::ByHand) {
-        let lab = site();
-        make(&lab);
-        if *repair == Repair::Losing {
-            let out = lab.run("-o json check --repair");
-            assert_eq!(out.code, 10, "{what}: {out:?}");
-            assert!(left(&out).contains(&(*code).to_owned()), "{what}: {out:?}");
-        }
-        let out = lab.run("--yes check --repair");
-        assert_eq!(out.code, 0, "{what}: {out:?}");
-        assert!(out.stderr.contains("mended: "), "{what}: {out:?}");
-        assert_eq!(codes(&lab), [""; 0], "{what}");
-        assert_whole(&lab, what);
-        if !matches!(*code, "vfolder_missing" | "work_cut_off") {
-            let kept = if what.contains("in the place") { "alice/recovered-01234567" } else { "alice/data" };
-            assert_eq!(fs::read_to_string(lab.path(kept).join("kept")).unwrap(), "kept", "{what}");
-        }
-        lab.ok("--yes check --repair").quiet();
+    for damage in DAMAGES.iter().filter(|d| d.repair != Repair::ByHand) {
+        is_mended(&site(), damage);
     }
+}
+
+/// Folders are subvolumes, scopes have numbers in the kernel: it is put right there too.
+#[test]
+fn each_kind_of_damage_is_mended_on_btrfs() {
+    let of_directories = |d: &&Damage| d.repair != Repair::ByHand && !d.what.contains("in the place");
+    for damage in DAMAGES.iter().filter(of_directories) {
+        let lab = populated(Lab::btrfs());
+        is_mended(&lab, damage);
+        kernel_matches_registry(&lab, damage.what);
+    }
+}
+
+#[test]
+fn a_directory_that_is_no_subvolume_is_not_recorded_as_one() {
+    let lab = populated(Lab::btrfs());
+    let damage = DAMAGES.iter().find(|d| d.what.contains("in the place")).unwrap();
+    (damage.make)(&lab);
+    let found = lab.run("-o json check --repair").exits(10).json();
+    let finding = &items(&found)[0];
+    assert_eq!(finding["code"], "vfolder_unrecorded");
+    assert!(finding["repair"].as_str().unwrap().starts_with("it is not the subvolume"), "{finding}");
+}
+
+#[test]
+fn the_recorded_limit_is_set_again() {
+    let lab = populated(Lab::btrfs());
+    lab.ok("quota set alice 64m");
+    let id = records(&lab, "scopes")["user/alice@local"]["kernel_id"].as_u64().unwrap();
+    let mount = lab.volume.to_str().unwrap();
+    system("/usr/bin/btrfs", &["qgroup", "limit", "32m", &format!("1/{id}"), mount]);
+    assert_eq!(codes(&lab), ["limit_differs"]);
+    lab.run("check --repair").exits(0).says(&["mended: quota scope user/alice@local"]);
+    assert_eq!(kernel_limits(&lab.volume)[&id], Some(64 << 20));
+    assert_eq!(codes(&lab), [""; 0]);
+}
+
+#[test]
+fn what_a_sidecar_tells_is_recorded_again() {
+    let lab = site();
+    let (id, text) = (lab.folder("alice/data", "id"), lab.registry_text());
+    let gone = |line: &&str| !line.contains(&id);
+    let without: Vec<&str> = text.lines().filter(gone).collect();
+    fs::write(lab.registry(), format!("{}\n", without.join("\n"))).unwrap();
+    lab.fails(3, "vfolder show alice/data");
+    lab.ok("check --repair");
+    assert_eq!(lab.json("vfolder show alice/data")["shares"], json!([{"user": "bob", "permission": "ro"}]));
+    assert_eq!(lab.folder("alice/data", "id"), id);
+}
+
+#[test]
+fn a_name_that_was_given_away_is_not_taken_and_nobody_gets_more_than_the_owner() {
+    let lab = site();
+    let digits = lab.folder("project/ml/sets", "id").replace('-', "");
+    let text = lab.registry_text();
+    let without: Vec<&str> = text.lines().filter(|line| !line.contains("project/ml/sets")).collect();
+    fs::write(lab.registry(), format!("{}\n", without.join("\n"))).unwrap();
+    lab.ok("vfolder create project/ml/sets --perm rw");
+    fs::remove_file(scope_sidecar(&lab, "project/ml/sets", &digits)).unwrap();
+    lab.ok("check --repair");
+    let recovered = format!("project/ml/recovered-{}", &digits[..8]);
+    assert_eq!(lab.folder(&recovered, "permission"), "none");
+    assert_eq!(lab.folder("project/ml/sets", "permission"), "rw");
+    assert_whole(&lab, "recovered");
+}
+
+fn scope_sidecar(lab: &Lab, beside: &str, digits: &str) -> std::path::PathBuf {
+    sidecar(lab, beside).with_file_name(format!("{digits}.yaml"))
+}
+
+/// The registry goes back, and the volumes do not: folders made, deleted, purged and transferred since.
+#[test]
+fn volumes_follow_a_registry_that_was_brought_back() {
+    for lab in [site(), populated(Lab::btrfs())] {
+        lab.ok("vfolder create alice/gone");
+        let backup = lab.dir().join("backup.yaml");
+        lab.ok(&format!("registry backup {}", backup.display()));
+        lab.ok("vfolder delete alice/gone --purge --yes");
+        lab.ok("vfolder delete alice/data");
+        lab.ok("vfolder restore alice/old");
+        lab.ok("user add carol");
+        lab.ok("vfolder create carol/new");
+        fs::write(lab.path("carol/new").join("kept"), "carol's").unwrap();
+        lab.ok(&format!("registry restore {} --yes", backup.display()));
+        let out = lab.run("-o json check --repair");
+        assert_eq!((out.code, left(&out)), (10, vec!["vfolder_missing".to_owned()]), "{out:?}");
+        lab.ok("check --repair --yes");
+        assert_eq!(fs::read_to_string(lab.path("alice/data").join("kept")).unwrap(), "kept");
+        assert_eq!(lab.folder("alice/old", "status"), "trashed");
+        assert_eq!(fs::read_to_string(lab.path("carol/new").join("kept")).unwrap(), "carol's");
+        lab.fails(3, "vfolder show alice/gone");
+        assert_whole(&lab, "after a restore");
+        lab.ok("check").quiet();
+    }
+}
+
+/// Runs a command under strace.
+fn injected(lab: &Lab, inject: &str, line: &str) -> Command {
+    let calls = inject.split(':').next().unwrap();
+    let mut strace = Command::new("/usr/bin/strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", &format!("--trace={calls}"), &format!("--inject={inject}")]);
+    strace.arg(VFADM).args(words(line)).env_clear().env("VFADM_ROOT", &lab.root).stderr(Stdio::null());
+    strace
+}
+
+fn cut_off(lab: &Lab, line: &str) {
+    let status = injected(lab, "fchown,fchownat:signal=KILL:when=1", line).status().unwrap();
+    assert!(!status.success());
+}
+
+#[test]
+fn work_that_was_cut_off_is_finished_dropped_or_taken_back() {
+    let lab = site();
+    let second = lab.dir().join("second");
+    fs::create_dir(&second).unwrap();
+    lab.ok(&format!("volume add second {} --quota none", second.display()));
+    for (line, owner) in [
+        ("vfolder clone alice/data bob/copy --volume local", "alice"),
+        ("vfolder transfer alice/data bob --volume second", "alice"),
+    ] {
+        cut_off(&lab, line);
+        assert_eq!(codes(&lab), ["work_cut_off"], "{line}");
+        lab.run("check --repair").exits(0).says(&["mended: vfolder "]);
+        assert_eq!(codes(&lab), [""; 0], "{line}");
+        assert_eq!(fs::read_to_string(lab.path(&format!("{owner}/data")).join("kept")).unwrap(), "kept");
+        lab.fails(3, "vfolder show bob/copy");
+        assert_whole(&lab, line);
+    }
+}
+
+#[test]
+fn a_short_change_that_was_cut_off_is_undone() {
+    let lab = site();
+    cut_off(&lab, "vfolder create alice/more");
+    assert!(codes(&lab).contains(&"change_cut_off".to_owned()));
+    let plan = lab.run("--dry-run check --repair").exits(0);
+    assert_eq!(
+        plan.stdout.lines().next(),
+        Some("undo or finish what was cut off, look again, and mend what is left")
+    );
+    lab.ok("check --repair");
+    assert_eq!(codes(&lab), [""; 0]);
+    assert_whole(&lab, "undone");
+    lab.fails(3, "vfolder show alice/more");
+}
+
+/// Between the directory and its record, and while a clone fills a folder without the lock.
+#[test]
+fn what_a_running_command_is_about_to_end_is_no_finding() {
+    for (line, inject, made) in [
+        ("vfolder create alice/more", "fchown:delay_enter=2000000:when=1", "alice/more"),
+        ("vfolder clone alice/data bob/copy", "fchown,fchownat:delay_enter=3000000:when=1", "bob/copy"),
+    ] {
+        for check in ["-o json check", "-o json check --repair --yes"] {
+            let lab = site();
+            let mut child = injected(&lab, inject, line).spawn().unwrap();
+            wait_until("it has begun", || {
+                let intents = fs::read_dir(lab.root.join(".vfadm/intents"));
+                intents.is_ok_and(|intents| intents.count() > 0)
+            });
+            std::thread::sleep(Duration::from_millis(300));
+            let found = lab.run(check);
+            assert_eq!(found.code, 0, "{line}: {found:?}");
+            assert!(child.wait().unwrap().success(), "{line}: {check}");
+            lab.ok(&format!("vfolder path {made}"));
+            lab.ok("check").quiet();
+        }
+    }
+}
+
+#[test]
+fn several_repairs_at_once_mend_each_thing_once() {
+    let lab = site();
+    for what in [
+        "a directory in the place of a vfolder",
+        "a copy without a record",
+        "neither record nor sidecar",
+        "a scope that everybody may pass",
+        "a vfolder that is root's",
+        "the version of the layout was removed",
+        "a sidecar of nothing",
+        "an invitation nobody answered",
+        "a purge that was cut off",
+        "a sidecar was removed",
+    ] {
+        let damage = DAMAGES.iter().find(|damage| damage.what == what).expect(what);
+        (damage.make)(&lab);
+    }
+    let codes: Vec<i32> = std::thread::scope(|scope| {
+        let runs = [(); 4].map(|()| scope.spawn(|| lab.run("--yes check --repair --lock-timeout 60s").code));
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    assert!(codes.iter().all(|code| matches!(code, 0 | 10)), "{codes:?}");
+    lab.ok("--yes check --repair");
+    lab.ok("check").quiet();
+    let folders: Vec<String> = records(&lab, "vfolders").into_keys().collect();
+    assert_eq!(folders, ["project/ml/sets", "user/alice/data", "user/alice/recovered-01234567"]);
+    assert_whole(&lab, "four at once");
+}
+
+#[test]
+fn a_volume_that_is_not_there_is_told_of_and_the_others_are_mended() {
+    let lab = site();
+    let image = lab.second("second", "ext4", 64 << 20);
+    lab.ok(&format!("volume add second {} --quota none", image.mount.display()));
+    lab.ok("vfolder create bob/far --volume second");
+    let (mount, file) = (image.mount.to_str().unwrap(), lab.dir().join("second.img"));
+    system("/usr/bin/umount", &[mount]);
+    fs::remove_file(sidecar(&lab, "alice/data")).unwrap();
+    let out = lab.run("-o json check --repair --yes");
+    assert_eq!((out.code, left(&out)), (10, vec!["volume_unusable".to_owned()]), "{out:?}");
+    assert_eq!(out.json()["mended"][0]["code"], "sidecar_missing");
+    system("/usr/bin/mount", &["-o", "loop", file.to_str().unwrap(), mount]);
+    lab.ok("check").quiet();
+    lab.ok("vfolder path bob/far");
+}
+
+/// Without a terminal nothing is asked: what loses something is left, and told with `--yes`.
+#[test]
+fn on_a_terminal_the_answer_decides_what_may_be_lost() {
+    let lab = site();
+    fs::create_dir(scope_of(&lab, "alice/data").join(".trash/0123456789abcdef0123456789abcdef")).unwrap();
+    fs::remove_file(sidecar(&lab, "alice/data")).unwrap();
+    lab.run("check --repair").exits(10).says(&[
+        "hint: ",
+        "vfadm check --repair --yes removes it for good",
+        "mended: ",
+    ]);
+    let typed = format!("{VFADM} --root {} check --repair", lab.root.display());
+    let asked = |answer: &str| {
+        let line = format!("printf '{answer}\\r' | TERM=dumb /usr/bin/script -qec '{typed}' /dev/null");
+        let out = Command::new("/bin/sh").args(["-c", &line]).output().unwrap();
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    let said = asked("n");
+    assert!(said.contains("trash_left: ") && said.contains("Mend these too?"), "{said}");
+    assert_eq!(codes(&lab), ["trash_left"]);
+    asked("y");
+    assert_eq!(codes(&lab), [""; 0]);
+}
+
+#[test]
+fn ten_thousand_folders_are_looked_through_in_seconds() {
+    let lab = site();
+    let script = r#"
+import json, os, sys, uuid
+root, volume, scope = sys.argv[1:4]
+lines = open(root + "/registry.yaml").read().split("\n")
+at = next(i for i, l in enumerate(lines) if l.startswith("vfolders:")) + 1
+new = []
+for n in range(10000):
+    i = uuid.uuid4()
+    d = i.hex
+    path = f"{volume}/{scope}/{d[:2]}/{d[2:4]}/{d[4:]}"
+    os.makedirs(path, mode=0o700)
+    os.chmod(path, 0o770)
+    os.chown(path, 50000, 50000)
+    record = {"id": str(i), "volume": "local", "status": "ready", "created_at": "2026-11-25T00:00:00Z"}
+    new.append(f'  "user/bob/f{n:05}": ' + json.dumps(record, separators=(",", ":")))
+lines[at:at] = new
+open(root + "/registry.yaml", "w").write("\n".join(lines))
+"#;
+    lab.ok("quota set bob unlimited");
+    let scope = lab.json("quota show bob")["items"][0]["path"].as_str().unwrap().to_owned();
+    let scope = scope.rsplit('/').next().unwrap();
+    let (root, volume) = (lab.root.to_str().unwrap(), lab.volume.to_str().unwrap());
+    system("/usr/bin/python3", &["-c", script, root, volume, scope]);
+    // All sidecars are written, in a few changes.
+    let begun = Instant::now();
+    lab.ok("check --repair -q");
+    let repaired = begun.elapsed();
+    let begun = Instant::now();
+    lab.ok("check");
+    let looked = begun.elapsed();
+    eprintln!("10,000 folders: repaired in {repaired:?}, looked through in {looked:?}");
+    // A debug build on a machine that does other things too.
+    assert!(looked < Duration::from_secs(10), "{looked:?}");
 }

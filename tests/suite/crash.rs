@@ -25,9 +25,9 @@ const CHANGES: &str = "open openat openat2 creat write writev pwrite64 pwritev p
     exit_group";
 
 /// One place to die: the `nth` call of this name in any one thread.
-type Point = (String, usize);
+pub type Point = (String, usize);
 
-fn traced(lab: &Lab, file: &Path, options: &[String], command: &str) -> Output {
+pub fn traced(lab: &Lab, file: &Path, options: &[String], command: &str) -> Output {
     let mut strace = Command::new("/usr/bin/strace");
     strace.args(["-f", "-qq", "-s", "0", "-o"]).arg(file).args(options).arg(VFADM).args(words(command));
     strace
@@ -50,7 +50,7 @@ fn changes_state(name: &str, rest: &str) -> bool {
 }
 
 /// Where the command of a trace can be killed. A thread counts its own calls, and so does strace.
-fn points(trace: &str) -> Vec<Point> {
+pub fn points(trace: &str) -> Vec<Point> {
     let every = std::env::var_os("VFADM_CRASH").is_some_and(|v| v == "every");
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut found = BTreeSet::new();
