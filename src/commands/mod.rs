@@ -187,8 +187,13 @@ impl App {
         if !planned {
             steps.iter().for_each(|s| self.out.detail(s));
         }
-        self.out.change(kind, outcome.name(), &done.plan.message, &steps, done.plan.item.as_ref())?;
-        Ok(0)
+        let told = self.out.change(kind, outcome.name(), &done.plan.message, &steps, done.plan.item.as_ref());
+        match told {
+            Err(error) if !planned && error.kind() == std::io::ErrorKind::Other => {
+                Err(anyhow::anyhow!("{error}; the change is in force"))
+            }
+            told => Ok(told.map(|()| 0)?),
+        }
     }
 
     /// Tells how far work is, until it is dropped: what is done, and to what.

@@ -114,7 +114,7 @@ pub fn clone(
     let mut plan = finished(&state, &way, Plan::new(Outcome::Created, ""), &copied)?;
     plan.tries.push(way.describe(weight));
     warnings.extend(plan::execute(&mut locked, &plan, &ctx.command)?);
-    intent.end()?;
+    warnings.extend(intent.end_in_force());
     locked.unlock();
     Ok(Done { plan, planned: false, warnings })
 }

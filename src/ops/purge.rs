@@ -120,8 +120,10 @@ pub fn purge(
     last.item = Some(item);
     last.tries.push(removal(&site.place.path().join(folder.record.place())));
     warnings.extend(plan::execute(&mut locked, &last, &ctx.command)?);
-    drain(&mut locked, &folder.record.volume, &ctx.command)?;
-    intent.end()?;
+    if let Err(error) = drain(&mut locked, &folder.record.volume, &ctx.command) {
+        warnings.push(format!("what earlier scopes left in the kernel stays for a while: {error}"));
+    }
+    warnings.extend(intent.end_in_force());
     locked.unlock();
     last.message = format!("vfolder {key} purged");
     Ok(Done { plan: last, planned: false, warnings })

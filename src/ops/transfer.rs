@@ -116,7 +116,7 @@ pub fn transfer(ctx: &Context, request: &Transfer, progress: &dyn Progress) -> R
     let mut plan = finished(&state, &way, Plan::new(Outcome::Changed, ""))?;
     plan.tries.push(way.describe());
     warnings.extend(plan::execute(&mut locked, &plan, &ctx.command)?);
-    intent.end()?;
+    warnings.extend(intent.end_in_force());
     locked.unlock();
     Ok(Done { plan, planned: false, warnings })
 }
@@ -133,13 +133,13 @@ fn take_back(ctx: &Context, locked: Locked, way: Way, progress: &dyn Progress) -
     let intent = begin_work(ctx, &locked, &way)?;
     locked.unlock();
     work::carry_back(&way, progress).map_err(|e| resumable(e, &way))?;
-    let (mut locked, warnings) = lock(ctx)?;
+    let (mut locked, mut warnings) = lock(ctx)?;
     let state = State { root: &locked.root, registry: &locked.registry, actor: &ctx.actor };
     let way = again(&locked.registry, &way)?;
     let mut plan = taken_back(&state, &way)?;
     plan.tries.push(way.describe_return());
-    plan::execute(&mut locked, &plan, &ctx.command)?;
-    intent.end()?;
+    warnings.extend(plan::execute(&mut locked, &plan, &ctx.command)?);
+    warnings.extend(intent.end_in_force());
     locked.unlock();
     Ok(Done { plan, planned: false, warnings })
 }

@@ -121,6 +121,12 @@ impl Intent {
         Ok(())
     }
 
+    /// The change is in force: what cannot be taken away of its intent is a warning, and is by the next command.
+    pub fn end_in_force(self) -> Option<String> {
+        let left = self.end().err()?;
+        Some(format!("{left}; the next command that changes something does"))
+    }
+
     fn decide(&mut self, decision: Decision) -> Result<()> {
         self.record.decided = Some(decision);
         self.write()

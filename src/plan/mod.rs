@@ -118,7 +118,9 @@ pub fn execute(locked: &mut Locked, plan: &Plan, command: &str) -> Result<Vec<St
     if let Err(error) = run_and_commit(locked, plan, &mut effects) {
         // The rename may have happened although the sync after it failed: then the change is in force.
         if committed_on_disk(locked, generation) {
-            return Err(error);
+            let message =
+                format!("{}; the change is in force, but a power cut may take it back", error.message);
+            return Err(Error { message, ..error });
         }
         return Err(give_up(intent, plan, error));
     }
@@ -129,8 +131,10 @@ pub fn execute(locked: &mut Locked, plan: &Plan, command: &str) -> Result<Vec<St
         }
     }
     let drained = Effects { drained: effects.drained, ..Effects::default() };
-    commit_effects(locked, Vec::new(), &drained, Note::STORAGE)?;
-    intent.end()?;
+    if let Err(error) = commit_effects(locked, Vec::new(), &drained, Note::STORAGE) {
+        warnings.push(format!("could not record what the kernel has freed: {error}"));
+    }
+    warnings.extend(intent.end_in_force());
     Ok(warnings)
 }
 
@@ -155,9 +159,8 @@ pub fn replace(
     let mut effects = Effects::default();
     let failed = after.iter().filter_map(|step| Some((step, step.run(&mut effects).err()?)));
     let warnings = failed.map(|(step, error)| format!("could not {}: {error}", step.describe()));
-    let warnings = warnings.chain(owners::write(&locked.registry)).collect();
-    intent.end()?;
-    Ok(warnings)
+    let warnings = warnings.chain(owners::write(&locked.registry));
+    Ok(warnings.chain(intent.end_in_force()).collect())
 }
 
 fn run_and_commit(locked: &mut Locked, plan: &Plan, effects: &mut Effects) -> Result<()> {

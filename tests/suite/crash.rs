@@ -3,6 +3,7 @@
 //! two calls. `VFADM_CRASH=every` kills at the other calls too.
 
 mod cases;
+mod failing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

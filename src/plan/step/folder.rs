@@ -161,8 +161,10 @@ pub(super) fn snapshot(from: At<'_>, to: At<'_>) -> Result<()> {
     if source.stat(from_name)?.is_none() {
         return Err(missing(from));
     }
-    remove_snapshot(to.0, to.1)?;
     let top = to.0.open()?;
+    if top.open_beneath(to_parents).is_ok_and(|dir| !matches!(dir.stat(to_name), Ok(None))) {
+        remove_snapshot(to.0, to.1)?;
+    }
     let driver = to.0.volume.driver();
     driver.despite_limit(&to.0.at(), &mut || top.ensure_path(to_parents, SCOPE_MODE).map(|_| ()))?;
     let target = top.open_beneath(to_parents)?;

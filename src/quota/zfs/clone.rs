@@ -43,10 +43,13 @@ fn datasets(from: PlaceIn<'_>, to: PlaceIn<'_>) -> Result<(String, String)> {
 /// A snapshot of `old` for `new`; one that a killed command left is taken anew.
 fn take(old: &str, new: &str) -> Result<String> {
     let snapshot = format!("{old}@{}", label(new));
-    if tool::is_snapshot(&snapshot)? {
-        tool::change("destroy", &[&snapshot])?;
+    match tool::change("snapshot", &[&snapshot]) {
+        Err(_) if tool::is_snapshot(&snapshot)? => {
+            tool::change("destroy", &[&snapshot])?;
+            tool::change("snapshot", &[&snapshot])?;
+        }
+        taken => taken?,
     }
-    tool::change("snapshot", &[&snapshot])?;
     Ok(snapshot)
 }
 
