@@ -36,7 +36,7 @@ pub fn registry(reading: &Reading) -> Result<Vec<Finding>> {
 
 fn by_itself(root: &Root, registry: &Registry) -> Result<Vec<Found>> {
     let mut found: Vec<Found> = validate::validate(registry)?.into_iter().map(Found::by_hand).collect();
-    for left in intent::left_behind(root)? {
+    for left in intent::left_behind(root, registry)? {
         let finding = Finding::warning(
             "change_cut_off",
             format!("'{}'", left.command),
@@ -50,8 +50,13 @@ fn by_itself(root: &Root, registry: &Registry) -> Result<Vec<Found>> {
 
 /// Everything, looked at twice: what another command did meanwhile is no finding. What is found is found both times.
 pub fn settled(ctx: &Context) -> Result<Vec<Found>> {
+    settled_without(ctx, &BTreeSet::new())
+}
+
+/// The same without some volumes.
+fn settled_without(ctx: &Context, without: &BTreeSet<String>) -> Result<Vec<Found>> {
     let reading = super::read(ctx)?;
-    let first = look(&reading.state(ctx), &BTreeSet::new())?;
+    let first = look(&reading.state(ctx), without)?;
     if first.is_empty() {
         return Ok(first);
     }
@@ -63,7 +68,7 @@ pub fn settled(ctx: &Context) -> Result<Vec<Found>> {
         std::thread::sleep(POLL);
     }
     let again = super::read(ctx)?;
-    let mut found = look(&again.state(ctx), &BTreeSet::new())?;
+    let mut found = look(&again.state(ctx), without)?;
     let before: BTreeSet<_> = first.iter().map(Found::of).collect();
     found.retain(|found| before.contains(&found.of()));
     Ok(found)

@@ -341,19 +341,15 @@ pub fn undo(steps: &[Step]) -> Result<()> {
     result
 }
 
-/// The short changes that were cut off, for `registry check`; looks only. A purge that was cut off is seen by the
-/// status of its folder.
-pub fn left_behind(root: &Root) -> Result<Vec<Record>> {
-    let Some(folder) = root.private_if_there(FOLDER)? else { return Ok(Vec::new()) };
+/// The changes that were cut off, but for long work that has yet to be gone on with: that is seen by the status of its
+/// folder. Looks only.
+pub fn left_behind(root: &Root, registry: &Registry) -> Result<Vec<Record>> {
     let mut left = Vec::new();
-    for name in folder.names()? {
-        let Some(name) = name.to_str() else { continue };
-        let Some(file) = files::open_existing(&folder, name)? else { continue };
-        let text = files::read(&folder, name, MOST_BYTES)?.unwrap_or_default();
-        if let (Ok(_lock), Ok(record)) = (FileLock::try_lock(file), serde_json::from_slice::<Record>(&text))
-            && record.long_work_on.is_none()
-        {
-            left.push(record);
+    for found in abandoned_or_running(root)? {
+        let Found::Abandoned(intent) = found else { continue };
+        let under_way = intent.record.long_work_on.map(|folder| is_under_way(registry, folder));
+        if !under_way.transpose()?.unwrap_or_default() {
+            left.push(intent.record);
         }
     }
     Ok(left)

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::check::{DAMAGES, Damage, Repair, codes, items, left, populated, scope_of, sidecar, site};
 use super::consistency::{assert_whole, kernel_matches_registry, records};
-use crate::support::{Lab, VFADM, kernel_limits, system, wait_until, words};
+use crate::support::{Lab, LabUp, VFADM, kernel_limits, system, wait_until, words};
 
 /// Damages a lab, and insists that it is mended: nothing that loses data without `--yes`, and nothing for nothing.
 fn is_mended(lab: &Lab, damage: &Damage) {
@@ -278,6 +278,63 @@ fn on_a_terminal_the_answer_decides_what_may_be_lost() {
     assert_eq!(codes(&lab), ["trash_left"]);
     asked("y");
     assert_eq!(codes(&lab), [""; 0]);
+}
+
+#[test]
+fn mounts_of_a_session_that_nobody_knows_are_taken_away() {
+    let lab = site();
+    fs::create_dir(lab.path("alice/data").join("below")).unwrap();
+    let name = format!("check-{}", std::process::id());
+    lab.ok(&format!("session start {name} --user alice -m alice/data/below:/w --engine docker --lease 1h"));
+    let text = lab.registry_text();
+    let without: Vec<&str> = text.lines().filter(|line| !line.contains(&name)).collect();
+    fs::write(lab.registry(), format!("{}\n", without.join("\n"))).unwrap();
+    assert_eq!(codes(&lab), ["places_left"]);
+    lab.ok("check --repair");
+    assert_eq!(codes(&lab), [""; 0]);
+    assert!(!std::path::Path::new("/run/vfadm/mounts").join(&name).exists());
+}
+
+#[test]
+fn datasets_are_mended_too() {
+    let up = LabUp::new(Some("zfs"));
+    let zfs = |args: &[&str]| system("/usr/sbin/zfs", args);
+    let pool = system("/usr/bin/findmnt", &["-no", "SOURCE", up.mount().to_str().unwrap()]);
+    zfs(&["create", &format!("{}/v", pool.trim())]);
+    let mut lab = Lab::bare();
+    lab.volume = up.mount().join("v");
+    lab.ok("init --volume spare=spare --quota none");
+    lab.ok(&format!("volume add local {} --quota zfs --folders dataset", lab.volume.display()));
+    for line in ["volume set local --default", "user add alice", "user add bob", "project add ml"] {
+        lab.ok(line);
+    }
+    let lab = populated(lab);
+    lab.ok("quota set alice 64m");
+    assert_eq!(codes(&lab), [""; 0]);
+    for what in [
+        "the record was taken out",
+        "the record of one in the trash was taken out",
+        "a scope that everybody may pass",
+        "a vfolder that is root's",
+        "the records of a scope and its folders were taken out",
+        "a purge that was cut off",
+        "a sidecar was removed",
+    ] {
+        is_mended(&lab, DAMAGES.iter().find(|damage| damage.what == what).expect(what));
+    }
+    let scope = scope_of(&lab, "alice/data");
+    let dataset = system("/usr/bin/findmnt", &["-no", "SOURCE", scope.to_str().unwrap()]);
+    zfs(&["set", "quota=32M", dataset.trim()]);
+    assert_eq!(codes(&lab), ["limit_differs"]);
+    lab.ok("check --repair");
+    assert_eq!(zfs(&["get", "-Hpo", "value", "quota", dataset.trim()]).trim(), (64 << 20).to_string());
+    // One that is not mounted is told, and is not made again.
+    let folder = system("/usr/bin/findmnt", &["-no", "SOURCE", lab.path("alice/data").to_str().unwrap()]);
+    zfs(&["unmount", folder.trim()]);
+    let found = lab.run("-o json check --repair --yes");
+    assert_eq!(left(&found), ["vfolder_missing"], "{found:?}");
+    zfs(&["mount", folder.trim()]);
+    lab.ok("check").quiet();
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::domain::error::Result;
 use crate::domain::finding::Finding;
 use crate::domain::owner::Owner;
 use crate::domain::quota::Folders;
-use crate::domain::record::{Scope, Status, Volume};
+use crate::domain::record::{Scope, Status, VFolder, Volume};
 use crate::host::dir::Dir;
 use crate::host::error::errno_name;
 use crate::host::files;
@@ -263,8 +263,9 @@ impl<'a> Disk<'a> {
         let here = folder.owner == under.site.place.owner && record.volume == self.at.name;
         if here && record.place() == entry.place {
             under.present.insert(entry.id);
-            if record.status == Status::Ready && is_dir(&entry.stat) {
-                self.folder_access(under, entry, folder);
+            // What is more than a directory is looked at once it has been opened.
+            if self.at.folders == Folders::Directory && is_dir(&entry.stat) {
+                self.folder_access(under, &folder.key(), record, &entry.stat);
             }
             return Ok(());
         }
@@ -365,10 +366,15 @@ impl<'a> Disk<'a> {
         for (key, folder) in scope::folders(self.registry, &place.owner, &self.at.name)? {
             let at = folder.place();
             let met = under.present.contains(&folder.id);
-            // One that is looked into by its driver may be there and not be what it was.
             let error = match (met, self.at.folders) {
                 (true, Folders::Directory) => None,
-                _ => place.open_folder_in(&under.top, Path::new(&at)).err(),
+                _ => match place.open_folder_in(&under.top, Path::new(&at)) {
+                    Ok(dir) => {
+                        self.folder_access(under, &key, &folder, &dir.stat_self()?);
+                        None
+                    }
+                    Err(error) => Some(error),
+                },
             };
             let Some(error) = error else { continue };
             let transit = folder.transfer.as_ref();
@@ -418,24 +424,24 @@ impl<'a> Disk<'a> {
     }
 
     /// The tenant may change the mode of the folder's top as of any other directory, as long as sessions can use it.
-    fn folder_access(&mut self, under: &Under<'_>, entry: &Entry<'_>, folder: &Folder) {
+    fn folder_access(&mut self, under: &Under<'_>, key: &str, folder: &VFolder, stat: &FileStat) {
         let settings = &self.registry.settings;
-        let (uid, gid, mode) = (entry.stat.st_uid, entry.stat.st_gid, entry.stat.st_mode & 0o7777);
-        if (uid, gid) == (settings.uid, settings.gid) && mode & 0o700 == 0o700 {
+        let (uid, gid, mode) = (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777);
+        let fits = (uid, gid) == (settings.uid, settings.gid) && mode & 0o700 == 0o700;
+        if fits || folder.status != Status::Ready {
             return;
         }
         let finding = Finding::error(
             "vfolder_access",
-            format!("vfolder {}", folder.key()),
+            format!("vfolder {key}"),
             format!(
                 "it is of {uid}:{gid} with the mode {mode:04o}, and sessions run as {}:{} and need 0700 of it",
                 settings.uid, settings.gid
             ),
         );
         let (from, to) = ((uid, gid, mode), (settings.uid, settings.gid, mode | 0o700));
-        let mend =
-            Mend::Access { scope: under.site.key(), place: entry.place.clone(), folder: true, from, to };
-        self.found.push(Found::mended(finding, mend, "gives it to them").about(entry.id));
+        let mend = Mend::Access { scope: under.site.key(), place: folder.place(), folder: true, from, to };
+        self.found.push(Found::mended(finding, mend, "gives it to them").about(folder.id));
     }
 
     fn stray(&mut self, path: impl AsRef<Path>, what: &str) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::found::{Found, Mend};
-use super::{look, mend, settled};
+use super::{look, mend, settled_without};
 use crate::domain::error::{Code, Result};
 use crate::domain::finding::Finding;
 use crate::domain::record::VFolder;
@@ -39,7 +39,7 @@ struct Work<'a> {
     ctx: &'a Context,
     allowed: &'a dyn Fn(&Finding) -> bool,
     /// Not there, or silent: nothing is looked at or mended there.
-    unusable: BTreeSet<String>,
+    without: BTreeSet<String>,
     tried: BTreeSet<((String, String), Mend)>,
     seen: Vec<Found>,
     warnings: Vec<String>,
@@ -53,12 +53,11 @@ pub fn repair(
     allowed: &dyn Fn(&Finding) -> bool,
     progress: &dyn Progress,
 ) -> Result<Repaired> {
-    let unusable = first
-        .iter()
-        .filter(|found| matches!(&*found.finding.code, "volume_unusable" | "limits_off"))
-        .filter_map(|found| found.finding.subject.strip_prefix("volume ").map(str::to_owned))
-        .collect();
-    let mut work = Work { ctx, allowed, unusable, tried: BTreeSet::new(), seen: first, warnings: Vec::new() };
+    let volume = |f: &Found| f.finding.subject.strip_prefix("volume ").map(str::to_owned);
+    let unusable: Vec<Found> =
+        first.iter().filter(|f| f.finding.code == "volume_unusable").cloned().collect();
+    let without: BTreeSet<String> = unusable.iter().filter_map(volume).collect();
+    let mut work = Work { ctx, allowed, without, tried: BTreeSet::new(), seen: first, warnings: Vec::new() };
     if work.seen.iter().any(Found::can_be_mended) {
         for _ in 0..ROUNDS {
             if !work.round(progress)? {
@@ -66,7 +65,9 @@ pub fn repair(
             }
         }
     }
-    let left = settled(ctx)?;
+    // What is not there, or silent, need not be waited for again.
+    let mut left = settled_without(ctx, &work.without)?;
+    left.splice(0..0, unusable);
     let still: BTreeSet<_> = left.iter().map(Found::of).collect();
     let mut told = BTreeSet::new();
     let mended = work.seen.into_iter().filter(|f| f.can_be_mended() && !still.contains(&f.of()));
@@ -82,7 +83,7 @@ impl Work<'_> {
     fn round(&mut self, progress: &dyn Progress) -> Result<bool> {
         let (mut locked, warnings) = lock(self.ctx)?;
         self.warnings.extend(warnings);
-        let found = look(&self.state(&locked), &self.unusable)?;
+        let found = look(&self.state(&locked), &self.without)?;
         let may = |f: &Found| !f.finding.loses_data || (self.allowed)(&f.finding);
         let mut todo: Vec<Found> = found.into_iter().filter(|f| f.can_be_mended() && may(f)).collect();
         todo.retain(|f| self.tried.insert((f.of(), f.mend.clone())));
