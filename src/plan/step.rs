@@ -293,7 +293,8 @@ impl Step {
                 format!("make the {} {}", scope.volume.folders.name(), scope.path().join(path).display())
             }
             Step::SetAccess { scope, path, to: (uid, gid, mode), .. } => {
-                format!("give {} to {uid}:{gid} with the mode {mode:04o}", scope.path().join(path).display())
+                let path: PathBuf = scope.path().join(path).components().collect();
+                format!("give {} to {uid}:{gid} with the mode {mode:04o}", path.display())
             }
             Step::MoveFolder { scope, from, to } => {
                 format!("move {} to {}", scope.path().join(from).display(), to.display())

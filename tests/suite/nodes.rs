@@ -229,6 +229,10 @@ fn a_volume_that_hangs_keeps_no_command_and_no_other_volume_waiting() {
     assert_eq!(check["items"][0]["code"], "volume_unusable");
     assert_eq!(on("-o json volume show v2").exits(0).json()["state"], "hung");
     assert_eq!(on("-o json volume show v3").exits(0).json()["state"], "ok");
+    // The others are mended meanwhile.
+    fs::remove_file(site.dir.join("store/v1/version.txt")).unwrap();
+    let repaired = site.on("n2", &hung, "-o json check --repair").exits(10).json();
+    assert_eq!((&repaired["count"], &repaired["mended"][0]["code"]), (&1.into(), &"marker_stale".into()));
     // Whether a folder is in use is found out in /proc, past what waits for the hung mount.
     on("vfolder delete alice/data").exits(0);
     on("volume remove v3 --yes").exits(0);

@@ -88,6 +88,12 @@ pub const CODES: &[Meaning] = &[
         "A command was cut off; the next one that changes something tidies up.",
     ),
     row("volume_unusable", Error, ByHand, "A volume is not mounted, is another one, or does not answer."),
+    row(
+        "volume_unreadable",
+        Error,
+        ByHand,
+        "A directory of vfadm's on a volume cannot be read; the rest of it was not looked at.",
+    ),
     row("volume_read_only", Error, ByHand, "Nothing can be written to a volume."),
     row("driver_unable", Error, ByHand, "The quota driver cannot work on a volume as it is."),
     row(

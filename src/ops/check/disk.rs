@@ -386,8 +386,12 @@ impl<'a> Disk<'a> {
             {
                 continue;
             }
-            let finding = Finding::error("vfolder_missing", format!("vfolder {key}"), error.message);
             let gone = !met && transit.is_none() && place.lacks_folder(Path::new(&at))?;
+            let message = match gone {
+                true => format!("there is nothing at {}", under.top.join(&at).display()),
+                false => error.message,
+            };
+            let finding = Finding::error("vfolder_missing", format!("vfolder {key}"), message);
             let found = match gone {
                 true => {
                     Found::mended(finding.losing(), Mend::Forget { key }, "forgets its record and grants")
@@ -411,7 +415,7 @@ impl<'a> Disk<'a> {
             "scope_access",
             format!("quota scope {scope}"),
             format!(
-                "{} is of uid {} with the mode {mode:04o}, and has to be of uid {} with {OWN_MODE:04o}",
+                "{} is of uid {} with the mode {mode:04o}: it has to be of uid {} with {OWN_MODE:04o}",
                 dir.path().display(),
                 stat.st_uid,
                 self.own
@@ -435,7 +439,7 @@ impl<'a> Disk<'a> {
             "vfolder_access",
             format!("vfolder {key}"),
             format!(
-                "it is of {uid}:{gid} with the mode {mode:04o}, and sessions run as {}:{} and need 0700 of it",
+                "it is of {uid}:{gid} with the mode {mode:04o}; sessions run as {}:{}, and need 0700 of it",
                 settings.uid, settings.gid
             ),
         );

@@ -140,7 +140,14 @@ fn check_scopes(
         }
     }
     if let Some(known) = known {
-        return Disk::look(state, known, (at, volume), &sites, all);
+        return match Disk::look(state, known, (at, volume), &sites, all) {
+            Err(error) if error.code == Code::Storage => {
+                let finding = Finding::error("volume_unreadable", subject(at), error.message);
+                all.push(Found::by_hand(finding.repair("look at the filesystem, and then again here")));
+                Ok(())
+            }
+            other => other,
+        };
     }
     let top = at.open()?;
     for (site, _) in &sites {

@@ -236,6 +236,16 @@ pub const DAMAGES: &[Damage] = &[
         repair: Losing,
     },
     Damage {
+        code: "volume_unreadable",
+        what: "a file in the place of the sidecars",
+        make: |lab| {
+            let notes = lab.volume.join(".vfadm");
+            fs::rename(&notes, lab.dir().join("notes")).unwrap();
+            fs::write(notes, "").unwrap();
+        },
+        repair: ByHand,
+    },
+    Damage {
         code: "marker_stale",
         what: "the marker tells of another name",
         make: |lab| {
