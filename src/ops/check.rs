@@ -25,6 +25,9 @@ use crate::host::signals;
 use crate::plan::intent;
 use crate::registry::{Registry, Root, validate};
 
+/// So often it is looked, where other commands keep changing the registry.
+const LOOKS: usize = 6;
+
 /// How often it is looked whether a command has ended.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -48,30 +51,48 @@ fn by_itself(root: &Root, registry: &Registry) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-/// Everything, looked at twice: what another command did meanwhile is no finding. What is found is found both times.
+/// Everything, looked at until it stands: what another command did meanwhile is no finding. What is found is found each
+/// time, and says the same.
 pub fn settled(ctx: &Context) -> Result<Vec<Found>> {
     settled_without(ctx, &BTreeSet::new())
 }
 
 /// The same without some volumes.
 fn settled_without(ctx: &Context, without: &BTreeSet<String>) -> Result<Vec<Found>> {
-    let reading = super::read(ctx)?;
-    let first = look(&reading.state(ctx), without)?;
-    if first.is_empty() {
-        return Ok(first);
+    let mut found: Option<Vec<Found>> = None;
+    for _ in 0..LOOKS {
+        let reading = super::read(ctx)?;
+        let mut seen = look(&reading.state(ctx), without)?;
+        let is_second = found.is_some();
+        if let Some(found) = found {
+            let before: BTreeSet<_> = found.iter().map(Found::said).collect();
+            seen.retain(|found| before.contains(&found.said()));
+        }
+        let stood = registry_stands(&reading)?;
+        if seen.is_empty() || (is_second && stood) {
+            return Ok(seen);
+        }
+        found = Some(seen);
+        wait_for_those_at_work(ctx, &reading.root)?;
     }
-    // Whoever had begun something before may not have ended it by the second look.
+    Ok(found.unwrap_or_default())
+}
+
+/// True where nobody has changed the registry since it was read.
+fn registry_stands(reading: &Reading) -> Result<bool> {
+    let present = crate::registry::load(&reading.root)?;
+    Ok(present.header.generation == reading.registry.header.generation)
+}
+
+/// Whoever had begun something before may not have ended it by the next look.
+fn wait_for_those_at_work(ctx: &Context, root: &Root) -> Result<()> {
     let end = Instant::now() + ctx.lock_timeout;
-    let running = intent::short_work(&reading.root)?;
-    while Instant::now() < end && intent::short_work(&reading.root)?.iter().any(|one| running.contains(one)) {
+    let running = intent::short_work(root)?;
+    while Instant::now() < end && intent::short_work(root)?.iter().any(|one| running.contains(one)) {
         signals::check()?;
         std::thread::sleep(POLL);
     }
-    let again = super::read(ctx)?;
-    let mut found = look(&again.state(ctx), without)?;
-    let before: BTreeSet<_> = first.iter().map(Found::of).collect();
-    found.retain(|found| before.contains(&found.of()));
-    Ok(found)
+    Ok(())
 }
 
 /// Everything, but volumes that are left out by their names; errors first.

@@ -210,6 +210,40 @@ fn what_a_running_command_is_about_to_end_is_no_finding() {
 }
 
 #[test]
+fn beside_commands_that_change_things_all_the_time_nothing_is_found() {
+    let lab = site();
+    let wait = "--lock-timeout 60s -q --yes";
+    std::thread::scope(|scope| {
+        let workers = ["alice", "bob"].map(|owner| {
+            let lab = &lab;
+            scope.spawn(move || {
+                for n in 0..12 {
+                    for line in [
+                        format!("vfolder create {owner}/f{n}"),
+                        format!("vfolder rename {owner}/f{n} g{n}"),
+                        format!("vfolder clone {owner}/g{n} {owner}/c{n}"),
+                        format!("vfolder delete {owner}/g{n}"),
+                        format!("vfolder purge {owner}/g{n}"),
+                        format!("vfolder delete {owner}/c{n} --purge"),
+                    ] {
+                        lab.ok(&format!("{line} {wait}"));
+                    }
+                }
+            })
+        });
+        let mut looked = 0;
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            assert_eq!(codes(&lab), [""; 0]);
+            let out = lab.run(&format!("-o json check --repair {wait}")).exits(0).json();
+            assert_eq!(out["mended"], json!([]));
+            looked += 1;
+        }
+        assert!(looked > 2, "{looked}");
+    });
+    assert_whole(&lab, "in the end");
+}
+
+#[test]
 fn several_repairs_at_once_mend_each_thing_once() {
     let lab = site();
     for what in [

@@ -151,7 +151,13 @@ impl Found {
         self.mend != Mend::ByHand
     }
 
-    /// What it says of what.
+    /// What it says, in full.
+    pub fn said(&self) -> (String, String, String) {
+        let (code, subject) = self.of();
+        (code, subject, self.finding.message.clone())
+    }
+
+    /// Which kind of finding about what.
     pub fn of(&self) -> (String, String) {
         (self.finding.code.to_string(), self.finding.subject.clone())
     }

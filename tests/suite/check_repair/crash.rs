@@ -9,12 +9,10 @@ use crate::suite::crash::{points, traced};
 use crate::support::Lab;
 
 /// One of each: with steps on the storage, of the registry alone, of notes alone, and long work.
-const CASES: [&str; 6] = [
+const CASES: [&str; 4] = [
     "the record was taken out",
-    "the directory was removed",
     "it was moved into the trash by hand",
     "a copy without a record",
-    "a vfolder that is root's",
     "a purge that was cut off",
 ];
 
