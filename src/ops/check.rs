@@ -9,8 +9,10 @@ mod records;
 mod repair;
 mod sidecars;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
+
+use uuid::Uuid;
 
 pub use disk::Disk;
 pub use found::{Found, Mend};
@@ -103,16 +105,28 @@ fn look(state: &State<'_>, without: &BTreeSet<String>) -> Result<Vec<Found>> {
     let mut volumes = state.registry.all::<Volume>()?;
     volumes.retain(|(name, _)| !without.contains(name));
     found.extend(volume::look(state, &volumes, Some(&known))?);
-    let elsewhere: BTreeSet<_> =
-        found.iter().filter(|f| f.finding.code == "vfolder_misplaced").filter_map(|f| f.folder).collect();
-    for found in found.iter_mut().filter(|f| f.finding.code == "vfolder_missing") {
-        // Its data is there: forgetting the record would lose it.
-        if found.folder.is_some_and(|id| elsewhere.contains(&id)) {
-            found.mend = Mend::ByHand;
-            found.finding.loses_data = false;
-            found.finding.repair = Some("something of its id is at another place, see there".to_owned());
-        }
-    }
+    once_each(&mut found);
     found.sort_by_key(|found| std::cmp::Reverse(found.finding.severity));
     Ok(found)
+}
+
+/// What is at one wrong place only can be put right; where there are several, or one and nothing in the right place, an
+/// administrator decides, and no record is forgotten.
+fn once_each(found: &mut [Found]) {
+    let mut misplaced: BTreeMap<Uuid, usize> = BTreeMap::new();
+    for id in found.iter().filter(|f| f.finding.code == "vfolder_misplaced").filter_map(|f| f.folder) {
+        *misplaced.entry(id).or_default() += 1;
+    }
+    for found in found.iter_mut() {
+        let Some(count) = found.folder.and_then(|id| misplaced.get(&id)) else { continue };
+        let repair = match &*found.finding.code {
+            "vfolder_missing" => "it is at another place, which is told by itself",
+            "vfolder_misplaced" if *count > 1 => {
+                "it is at several places: see which is the newest, and move the others away"
+            }
+            _ => continue,
+        };
+        found.mend = Mend::ByHand;
+        found.finding = Finding { loses_data: false, ..found.finding.clone() }.repair(repair);
+    }
 }

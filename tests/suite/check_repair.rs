@@ -3,6 +3,7 @@
 mod crash;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -133,6 +134,25 @@ fn volumes_follow_a_registry_that_was_brought_back() {
         assert_whole(&lab, "after a restore");
         lab.ok("check").quiet();
     }
+}
+
+/// Two that could be it, and neither where it belongs: nothing is moved, and its record is not forgotten.
+#[test]
+fn of_several_places_none_is_chosen() {
+    let lab = site();
+    let digits = lab.folder("alice/data", "id").replace('-', "");
+    let other = scope_of(&lab, "project/ml/sets").join(".trash");
+    fs::create_dir(&other).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o700)).unwrap();
+    let (here, copy) = (scope_of(&lab, "alice/data").join(".trash").join(&digits), other.join(&digits));
+    fs::rename(lab.path("alice/data"), &here).unwrap();
+    system("/usr/bin/cp", &["-a", here.to_str().unwrap(), copy.to_str().unwrap()]);
+    let out = lab.run("-o json --yes check --repair");
+    assert_eq!((out.code, left(&out)), (10, ["vfolder_misplaced"; 2].map(str::to_owned).to_vec()), "{out:?}");
+    assert!(here.join("kept").exists() && copy.join("kept").exists());
+    fs::rename(copy, lab.dir().join("aside")).unwrap();
+    lab.ok("check --repair");
+    assert!(lab.path("alice/data").join("kept").exists());
 }
 
 /// Runs a command under strace.

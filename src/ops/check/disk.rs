@@ -326,9 +326,13 @@ impl<'a> Disk<'a> {
         let subject = path.display().to_string();
         self.found.push(match left {
             Some(code) => {
-                let message = match code {
-                    "staging_left" => "it was not finished, and is no vfolder's",
-                    _ => "it was deleted, and nothing says what it was",
+                let message = match (code, &told) {
+                    ("staging_left", Some(told)) => format!("it was to be {}, and was not finished", told.key()),
+                    ("staging_left", None) => {
+                        "nothing says what it is: most likely a copy that was cut off".to_owned()
+                    }
+                    (_, Some(told)) => format!("it was {}, which was being purged", told.key()),
+                    (_, None) => "it was deleted, and nothing says what it was".to_owned(),
                 };
                 let mend = Mend::Remove { scope, place: entry.place.clone(), id: entry.id };
                 Found::mended(Finding::warning(code, subject, message).losing(), mend, "removes it for good")
