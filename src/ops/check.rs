@@ -40,7 +40,11 @@ pub fn registry(reading: &Reading) -> Result<Vec<Finding>> {
 }
 
 fn by_itself(root: &Root, registry: &Registry) -> Result<Vec<Found>> {
-    let mut found: Vec<Found> = validate::validate(registry)?.into_iter().map(Found::by_hand).collect();
+    let editable = |finding: Finding| match finding.repair {
+        Some(_) => Found::by_hand(finding),
+        None => Found::by_hand(finding.repair("vfadm registry edit")),
+    };
+    let mut found: Vec<Found> = validate::validate(registry)?.into_iter().map(editable).collect();
     for left in intent::left_behind(root, registry)? {
         let finding = Finding::warning(
             "change_cut_off",

@@ -189,6 +189,28 @@ fn every_code_is_in_the_manual_and_no_other() {
     assert!(missing.is_empty(), "not in the manual: {missing:?}");
 }
 
+#[test]
+fn each_code_that_is_mended_has_its_damage() {
+    let repairs = include_str!("check_repair.rs");
+    let covered = |code: &str| {
+        DAMAGES.iter().any(|damage| damage.code == code) || repairs.contains(&format!("[\"{code}\"]"))
+    };
+    let mended = vfadm::domain::finding::CODES.iter().filter(|meaning| {
+        use vfadm::domain::finding::Repair::{Asked, Check};
+        matches!(meaning.repair, Check | Asked)
+    });
+    let missing: Vec<_> = mended.map(|meaning| meaning.code).filter(|code| !covered(code)).collect();
+    assert!(missing.is_empty(), "nothing makes {missing:?}");
+    for Damage { code, repair, what, .. } in DAMAGES {
+        let meaning = vfadm::domain::finding::CODES.iter().find(|meaning| meaning.code == *code).unwrap();
+        let told = meaning.repair == vfadm::domain::finding::Repair::Asked;
+        assert!(
+            told || *repair != Repair::Losing,
+            "{what}: the manual does not say that it can lose something"
+        );
+    }
+}
+
 /// What a run says, for other tests of checks.
 pub fn left(out: &Output) -> Vec<String> {
     items(&out.json()).iter().map(|f| f["code"].as_str().unwrap().to_owned()).collect()

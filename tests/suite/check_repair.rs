@@ -193,7 +193,8 @@ fn work_that_was_cut_off_is_finished_dropped_or_taken_back() {
 fn a_short_change_that_was_cut_off_is_undone() {
     let lab = site();
     cut_off(&lab, "vfolder create alice/more");
-    assert!(codes(&lab).contains(&"change_cut_off".to_owned()));
+    let of_change = |code: &String| code == "change_cut_off";
+    assert_eq!(codes(&lab).into_iter().filter(of_change).collect::<Vec<_>>(), ["change_cut_off"]);
     let plan = lab.run("--dry-run check --repair").exits(0);
     assert_eq!(
         plan.stdout.lines().next(),

@@ -24,7 +24,7 @@ impl Repair {
                 "Mended by 'check --repair', which asks first or needs --yes where something is lost."
             }
             Repair::Audit => "Mended by 'quota audit --fix' where that loses nothing.",
-            Repair::ByHand => "Not mended by vfadm; the finding says what to do.",
+            Repair::ByHand => "For an administrator to mend.",
         }
     }
 }
