@@ -43,7 +43,8 @@ fill() { # DIRECTORY FILES
         echo "$name" >"$name"
     done)
 }
-# Makes an image in $work and mounts it at $work/NAME.
+# Makes an image in $work, which who sources this has made, and mounts it at $work/NAME.
+# shellcheck disable=SC2154
 filesystem() { # NAME KIND SIZE [MKFS OPTION...]
     truncate -s "$3" "$work/$1.img"
     "mkfs.$2" -q "${@:4}" "$work/$1.img" >/dev/null 2>&1
@@ -57,12 +58,12 @@ warm() { # DIRECTORY
 }
 # Appends to the file LOG the microseconds that a command took, and behind them those until its filesystem was synced.
 timed() { # LOG DIRECTORY COMMAND...
-    local begun done
+    local begun ended
     begun=$(date +%s%N)
     "${@:3}" >/dev/null
-    done=$(date +%s%N)
+    ended=$(date +%s%N)
     sync -f "$2"
-    echo "$(((done - begun) / 1000)) $((($(date +%s%N) - begun) / 1000))" >>"$1"
+    echo "$(((ended - begun) / 1000)) $((($(date +%s%N) - begun) / 1000))" >>"$1"
 }
 # The median of a column of what `timed` wrote: 1 the command, 2 with the sync.
 column() { # LOG COLUMN
@@ -76,15 +77,21 @@ row() { # WORK OURS PEER RATIO ATMOST HOLDS?
     case "$6" in
         1) verdict=ok ;;
         -) verdict=- ;;
-        *) failed=1 ;;
+        *)
+            # shellcheck disable=SC2034  # read by who sources this
+            failed=1
+            ;;
     esac
     printf '%-50s %11s %11s %7s   %-16s %s\n' "$1" "$2" "$3" "$4" "$5" "$verdict"
 }
 # A row of two medians in microseconds; without a mark it is only told.
 compare() { # WORK OURS PEER [ATMOST]
-    local figure
+    local figure holds=-
     figure=$(ratio "$2" "$3")
-    row "$1" "$(ms "$2")" "$(ms "$3")" "$figure" "${4:+$4 x}" "$([ $# -lt 4 ] && echo - || below "$figure" "$4")"
+    if [ $# -ge 4 ]; then
+        holds=$(below "$figure" "$4")
+    fi
+    row "$1" "$(ms "$2")" "$(ms "$3")" "$figure" "${4:+$4 x}" "$holds"
 }
 # A row of a time in microseconds that has a mark of its own.
 within() { # WORK OURS ATMOST_MS
