@@ -308,7 +308,15 @@ fn a_volume_that_is_not_there_is_told_of_and_the_others_are_mended() {
     assert_eq!(out.json()["mended"][0]["code"], "sidecar_missing");
     system("/usr/bin/mount", &["-o", "loop", file.to_str().unwrap(), mount]);
     lab.ok("check").quiet();
-    lab.ok("vfolder path bob/far");
+    // Nor is anything tried where nothing can be written.
+    let scope = scope_of(&lab, "bob/far");
+    fs::remove_dir_all(image.mount.join(".vfadm").join(scope.file_name().unwrap())).unwrap();
+    system("/usr/bin/mount", &["-o", "remount,ro", mount]);
+    let out = lab.run("-o json check --repair --yes");
+    assert_eq!(left(&out), ["volume_read_only", "sidecar_missing", "sidecar_missing"], "{out:?}");
+    assert!(!out.stderr.contains("warning: "), "{out:?}");
+    system("/usr/bin/mount", &["-o", "remount,rw", mount]);
+    lab.ok("check --repair");
 }
 
 /// Without a terminal nothing is asked: what loses something is left, and told with `--yes`.

@@ -146,6 +146,15 @@ impl Found {
         Found { folder: Some(folder), ..self }
     }
 
+    /// What is on a volume to which nothing can be written waits for that.
+    pub fn cannot_be_mended_here(&mut self) {
+        if self.mend != Mend::ByHand {
+            self.mend = Mend::ByHand;
+            let how = self.finding.repair.take().unwrap_or_default();
+            self.finding.repair = Some(format!("make its volume writable, then: {how}"));
+        }
+    }
+
     /// True where `check --repair` mends it.
     pub fn can_be_mended(&self) -> bool {
         self.mend != Mend::ByHand

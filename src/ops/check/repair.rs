@@ -70,7 +70,8 @@ pub fn repair(
     left.splice(0..0, unusable);
     let still: BTreeSet<_> = left.iter().map(Found::of).collect();
     let mut told = BTreeSet::new();
-    let mended = work.seen.into_iter().filter(|f| f.can_be_mended() && !still.contains(&f.of()));
+    let may = |f: &Found| f.can_be_mended() && (!f.finding.loses_data || allowed(&f.finding));
+    let mended = work.seen.into_iter().filter(|f| may(f) && !still.contains(&f.of()));
     let mended =
         mended.filter(|f| told.insert((f.of(), f.finding.message.clone()))).map(|f| f.finding).collect();
     let mut said = BTreeSet::new();
@@ -84,8 +85,8 @@ impl Work<'_> {
         let (mut locked, warnings) = lock(self.ctx)?;
         self.warnings.extend(warnings);
         let found = look(&self.state(&locked), &self.without)?;
-        let may = |f: &Found| !f.finding.loses_data || (self.allowed)(&f.finding);
-        let mut todo: Vec<Found> = found.into_iter().filter(|f| f.can_be_mended() && may(f)).collect();
+        let may = |f: &Found| f.can_be_mended() && (!f.finding.loses_data || (self.allowed)(&f.finding));
+        let mut todo: Vec<Found> = found.into_iter().filter(may).collect();
         todo.retain(|f| self.tried.insert((f.of(), f.mend.clone())));
         if todo.is_empty() {
             return Ok(false);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::domain::error::{Code, Result};
+use crate::domain::error::{Code, Error, Result};
 use crate::domain::finding::Finding;
 use crate::domain::node::{Sight, VolumeState};
 use crate::domain::record::{Status, Volume};
@@ -40,7 +40,11 @@ pub(in crate::ops) fn look(
     let answers = apart::each(&usable, look::SILENCE, |index| {
         let mut found = Vec::new();
         let (at, volume) = (&at[*index], &volumes[*index].1);
-        check_usable(state, known, (at, volume), &sights[*index], &mut found).map(|()| found)
+        check_usable(state, known, (at, volume), &sights[*index], &mut found)?;
+        if sights[*index].state == VolumeState::ReadOnly {
+            found.iter_mut().for_each(Found::cannot_be_mended_here);
+        }
+        Ok::<_, Error>(found)
     })?;
     let mut answers = answers.into_iter();
     let mut found = Vec::new();
