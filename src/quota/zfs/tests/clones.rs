@@ -29,9 +29,17 @@ struct Pool {
 /// One pool at a time: in trials zfs-fuse hung when several were made and filled at once by one process.
 static ONE: Mutex<()> = Mutex::new(());
 
+/// A dataset that was used a moment ago is busy for another.
 #[allow(clippy::disallowed_methods)]
 fn run(program: &str, args: &[&str]) -> String {
-    let out = std::process::Command::new(program).args(args).output().unwrap();
+    let mut out = std::process::Command::new(program).args(args).output().unwrap();
+    for _ in 0..50 {
+        if !String::from_utf8_lossy(&out.stderr).contains("is busy") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        out = std::process::Command::new(program).args(args).output().unwrap();
+    }
     let said = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success() || std::thread::panicking(), "{program} {args:?}: {said}");
     String::from_utf8_lossy(&out.stdout).into_owned()
