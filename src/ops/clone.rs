@@ -211,6 +211,11 @@ fn at_once(state: &State<'_>, way: &Way) -> Result<Plan> {
         place: PathBuf::from(way.target.record.home()),
     });
     plan.warnings.extend(consequence(way));
+    if !way.source.record.shares_blocks {
+        let source = VFolder { shares_blocks: true, ..way.source.record.clone() };
+        plan.changes.push(Change::put(way.source.key(), &source)?);
+        plan.after.push(sidecar::folder(state.registry, &way.from.place, &way.source.name, &source));
+    }
     let mut plan = settle(state, way, plan, json!({ "way": way.means.word() }))?;
     plan.message.push_str(" by a snapshot: they share all data");
     Ok(plan)
@@ -276,7 +281,8 @@ fn in_words(copied: &Copied) -> String {
 /// Adds what the registry and the sidecars say of it from then on.
 fn settle(state: &State<'_>, way: &Way, mut plan: Plan, told: Value) -> Result<Plan> {
     let registry = state.registry;
-    let record = VFolder { status: Status::Ready, clone: None, ..way.target.record.clone() };
+    let shares_blocks = way.means == Means::Snapshot;
+    let record = VFolder { status: Status::Ready, clone: None, shares_blocks, ..way.target.record.clone() };
     plan.message = way.message();
     plan.changes.push(Change::put(way.target.key(), &record)?);
     plan.after.push(sidecar::folder(registry, &way.to.place, &way.target.name, &record));
@@ -304,14 +310,21 @@ fn consequence(way: &Way) -> Option<String> {
             source.key()
         ));
     }
-    let charge =
-        format!("what {} shares with {} stays charged to {}", target.key(), source.key(), source.owner);
+    let charge = format!(
+        "what {} shares with {}, setuid files and devices too, stays charged to {}",
+        target.key(),
+        source.key(),
+        source.owner
+    );
     Some(match way.to.place.volume.folders {
         Folders::Dataset => format!(
             "{charge}; when {} is purged, that charge goes to {}, and the purge is refused where its limit is too low",
             source.key(),
             target.owner
         ),
-        _ => format!("{charge}, also after {} has gone; neither depends on the other", source.key()),
+        _ => format!(
+            "{charge} for as long as that has folders on '{}'; neither depends on the other",
+            target.record.volume
+        ),
     })
 }

@@ -70,10 +70,12 @@ pub fn vfolder(
         map.insert("transfer".to_owned(), json!({"to": transit.to, "volume": transit.volume}));
     }
     if let (Some(clone), Value::Object(map)) = (&record.clone, &mut item) {
-        map.insert(
-            "clone".to_owned(),
-            json!({"source": resolve::with_id(registry, clone.of)?.map(|f| f.key())}),
-        );
+        // The source may be out of a user's reach.
+        let source = match level {
+            None => resolve::with_id(registry, clone.of)?.map(|source| source.key()),
+            Some(_) => None,
+        };
+        map.insert("clone".to_owned(), json!({ "source": source }));
     }
     if let (Some(at), Value::Object(map)) = (record.trashed_at, &mut item) {
         map.insert("trashed_at".to_owned(), json!(at));

@@ -8,7 +8,7 @@ use super::document::{self, Paths};
 use super::resolve::Folder;
 use super::scope::{self, Site};
 use super::vfolder::{managed, not_ready};
-use super::{Context, Done, State, claim, in_use, lock, read, sidecar};
+use super::{Context, Done, State, claim, in_use, lock, read, sidecar, staging};
 use crate::domain::error::{Error, Result};
 use crate::domain::permission::Action;
 use crate::domain::record::{Invitation, Status, VFolder, Volume};
@@ -42,6 +42,7 @@ pub(super) fn check(state: &State<'_>, reference: &FolderRef, from_ready: bool) 
     let path = site.place.path().join(folder.record.place());
     require_left_alone(state, &folder)?;
     in_use::require_unused(state.registry, &key, &folder.record, &path)?;
+    in_use::require_no_mount(&key, &path)?;
     Ok((folder, site))
 }
 
@@ -139,7 +140,7 @@ fn remove(site: &Site, folder: &VFolder, progress: &dyn Progress) -> Result<()> 
         .volume
         .driver()
         .remove_folder(&site.place.at(), &trash, OsStr::new(&folder.digits()), progress)
-        .map_err(|e| e.hint("run the same command again to go on with it"))?;
+        .map_err(staging::not_removed)?;
     // The directories of its place were kept for a return from the trash.
     if let Some(parents) = Path::new(&folder.home()).parent() {
         plan::prune_parents(&scope, parents)?;

@@ -27,7 +27,7 @@ pub fn limit(site: &Site) -> Result<Option<(u64, u64)>> {
 /// Refuses what a scope has no room for (exit 8).
 pub fn require_in_scope(site: &Site, key: &str, need: Need) -> Result<()> {
     let Some((used, limit)) = limit(site)? else { return Ok(()) };
-    if used.saturating_add(need.bytes) <= limit {
+    if need.bytes == 0 || used.saturating_add(need.bytes) <= limit {
         return Ok(());
     }
     let (left, name) = (limit.saturating_sub(used), &site.place.volume.name);

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::domain::error::Result;
+use crate::domain::error::{Error, Result};
 use crate::host::dir::Dir;
 use crate::plan::ScopePlace;
 use crate::tree::Progress;
@@ -41,8 +41,16 @@ pub fn remove(scope: &ScopePlace, place: &Path, progress: &dyn Progress) -> Resu
     let (parents, name) = place.parent().zip(place.file_name()).unwrap_or((place, OsStr::new("")));
     let parent = scope.open()?.open_beneath(parents)?;
     let removed = scope.volume.driver().remove_folder(&scope.at(), &parent, name, progress);
-    removed.map_err(|e| e.hint(IMMUTABLE))?;
+    removed.map_err(not_removed)?;
     Ok(parent.sync()?)
+}
+
+/// Says what to do about a removal that was not done.
+pub fn not_removed(error: Error) -> Error {
+    match error.details.get("errno").and_then(|name| name.as_str()) {
+        Some("EPERM") => error.hint(IMMUTABLE),
+        _ => error.hint("the same command goes on with it"),
+    }
 }
 
 /// What a copy of the folder `key` has to tell.

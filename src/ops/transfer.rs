@@ -296,7 +296,7 @@ fn taken_back(state: &State<'_>, way: &Way) -> Result<Plan> {
 fn carried(registry: &Registry, folder: &VFolder, transit: &Transit) -> Result<VFolder> {
     let to = &transit.to;
     let project = resolve::owning_project(registry, to)?;
-    let mut record = VFolder { transfer: None, ..folder.clone() };
+    let mut record = VFolder { transfer: None, shares_blocks: false, ..folder.clone() };
     record.permission = match to {
         Owner::User(_) => None,
         Owner::Project(_) => Some(transit.permission.or(folder.permission).unwrap_or(Level::Rw)),

@@ -32,6 +32,7 @@ pub fn delete(state: &State<'_>, reference: &FolderRef) -> Result<Plan> {
     }
     require_left_alone(state, &folder)?;
     in_use::require_unused(state.registry, &key, &folder.record, &path)?;
+    in_use::require_no_mount(&key, &path)?;
     let record = VFolder { status: Status::Trashed, trashed_at: Some(now()), ..folder.record.clone() };
     let message = format!("vfolder {key} moved to the trash");
     let mut plan = moved(state, &folder, record, &site, Outcome::Deleted, message)?;

@@ -73,6 +73,7 @@ pub fn create(state: &State<'_>, request: &Create) -> Result<Plan> {
         shares: Default::default(),
         transfer: None,
         clone: None,
+        shares_blocks: false,
         extra: Default::default(),
     };
     plan.steps.push(Step::MakeFolder {

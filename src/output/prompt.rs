@@ -17,7 +17,7 @@ pub fn confirm(question: &str, yes: bool) -> Result<()> {
     match answer {
         Ok(true) => Ok(()),
         Ok(false) => Err(Error::new(Code::Failure, "nothing was done")),
-        Err(_) => Err(Error::new(Code::Interrupted, "interrupted; nothing was done")),
+        Err(_) => Err(interrupted()),
     }
 }
 
@@ -37,6 +37,12 @@ pub fn select(question: &str, lines: &[String], instead: &str) -> Result<usize> 
     match choice {
         Ok(Some(place)) => Ok(place),
         Ok(None) => Err(Error::new(Code::Failure, "nothing was done")),
-        Err(_) => Err(Error::new(Code::Interrupted, "interrupted; nothing was done")),
+        Err(_) => Err(interrupted()),
     }
+}
+
+/// A question hides the cursor, and a signal ends it before it is shown again.
+fn interrupted() -> Error {
+    let _ = dialoguer::console::Term::stderr().show_cursor();
+    Error::new(Code::Interrupted, "interrupted; nothing was done")
 }

@@ -167,10 +167,10 @@ fn shown(value: &Value, kind: Kind) -> String {
             format!("{}/{}", list.iter().filter(|item| item["state"] == "ok").count(), list.len())
         }
         (Kind::SizedPath, file @ Value::Object(_)) => {
-            format!("{} ({})", plain(&file["path"]), shown(&file["bytes"], Kind::Bytes))
+            format!("{} ({})", cut(&plain(&file["path"])), shown(&file["bytes"], Kind::Bytes))
         }
         (Kind::AgedPath, file @ Value::Object(_)) => {
-            format!("{} ({})", plain(&file["path"]), shown(&file["modified_at"], Kind::Age))
+            format!("{} ({})", cut(&plain(&file["path"])), shown(&file["modified_at"], Kind::Age))
         }
         (Kind::Id, Value::String(id)) => printable(&id.chars().take(8).collect::<String>()),
         (Kind::Age, Value::String(time)) => {
@@ -180,6 +180,17 @@ fn shown(value: &Value, kind: Kind) -> String {
         (Kind::Until, Value::String(time)) => distance(time, &|time| time.duration_since(Timestamp::now())),
         (Kind::Count, Value::Array(list)) => list.len().to_string(),
         (_, value) => plain(value),
+    }
+}
+
+/// How many characters of a path a table shows, of which a tenant decides how long it is.
+const LONGEST: usize = 80;
+
+/// The end of a long path, which tells more than its begin.
+fn cut(path: &str) -> String {
+    match path.chars().count().checked_sub(LONGEST) {
+        None | Some(0) => path.to_owned(),
+        Some(more) => format!("\u{2026}{}", path.chars().skip(more + 1).collect::<String>()),
     }
 }
 

@@ -359,6 +359,7 @@ impl Step {
             Step::MakeScope { scope } => {
                 let volume = scope.volume.open()?;
                 scope.volume.driver().prepare_scope(&scope.at())?;
+                folder::make_trash(scope)?;
                 Ok(volume.sync()?)
             }
             Step::SetLimit { scope, to, .. } => {

@@ -1,6 +1,8 @@
 //! Another folder with what a folder holds: who may, what refuses it, which way it goes, and what holds while it is under
 //! way.
 
+mod charges;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -379,24 +381,6 @@ fn what_does_not_fit_is_refused_before_the_first_byte() {
     lab.ok("vfolder clone alice/data bob/copy");
 }
 
-/// From one kind of storage to another: the new scope is charged.
-#[test]
-fn a_clone_on_another_volume_is_charged_there() {
-    let lab = furnished(Lab::btrfs());
-    fs::write(lab.path("alice/data").join("big"), vec![5; 2 * MIB as usize]).unwrap();
-    let plain = lab.dir().join("plain");
-    fs::create_dir(&plain).unwrap();
-    lab.ok(&format!("volume add plain {} --quota none", plain.display()));
-    lab.ok("vfolder clone alice/data bob/there --volume plain");
-    assert_eq!(lab.folder("bob/there", "volume"), "plain");
-    lab.ok("vfolder clone bob/there carol/back --volume local");
-    assert_eq!(told(&lab.path("carol/back")), told(&lab.path("alice/data")));
-    nix::unistd::sync();
-    let shown = lab.json("quota show carol");
-    assert!(shown["items"][0]["used_bytes"].as_u64().unwrap() >= 2 * MIB, "{shown}");
-    lab.ok("check");
-}
-
 /// The link leads out, the directory is one for a moment only: the sentinel is never in the copy.
 #[test]
 fn a_tenant_who_swaps_directories_for_links_gets_nothing_else_copied() {
@@ -435,48 +419,4 @@ fn a_tenant_who_swaps_directories_for_links_gets_nothing_else_copied() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     assert_eq!(fs::read_to_string(outside.join("secret")).unwrap(), "secret");
-}
-
-/// A clone shares all with its source and is charged with nothing: a copy of it takes all the same.
-#[test]
-fn what_a_clone_shares_counts_where_it_is_copied() {
-    let lab = furnished(Lab::btrfs());
-    fs::write(lab.path("alice/data").join("big"), vec![5; 8 * MIB as usize]).unwrap();
-    nix::unistd::sync();
-    let made = lab.json("vfolder clone alice/data alice/snap");
-    assert_eq!(made["item"]["clone"], json!({"source": "user/alice/data", "way": "snapshot"}));
-    assert_eq!(told(&lab.path("alice/snap")), told(&lab.path("alice/data")));
-    let second = lab.second("second", "btrfs", 256 << 20);
-    lab.ok(&format!("volume add second {} --quota btrfs", second.mount.display()));
-    lab.ok("quota set bob 4m --volume second");
-    for line in [
-        "vfolder clone alice/snap bob/copy --volume second",
-        "vfolder transfer alice/snap bob --volume second",
-    ] {
-        lab.fails(8, line)
-            .says(&["user/bob has 4 MiB left of 4 MiB on 'second', and user/alice/snap takes 8"]);
-    }
-    lab.ok("check");
-}
-
-/// Who is charged for a linked clone is said; its own limit holds for what it writes.
-#[test]
-fn a_linked_clone_is_charged_to_the_owner_of_its_source() {
-    let lab = furnished(Lab::btrfs());
-    fs::write(lab.path("alice/data").join("big"), vec![5; 8 * MIB as usize]).unwrap();
-    nix::unistd::sync();
-    lab.ok("quota set bob 4m");
-    lab.fails(8, "vfolder clone alice/data bob/copy");
-    lab.ok("vfolder clone alice/data bob/copy --linked").says(&[
-        "what user/bob/copy shares with user/alice/data stays charged to user/alice, also after user/alice/data has gone",
-    ]);
-    let used =
-        |owner: &str| lab.json(&format!("quota show {owner}"))["items"][0]["used_bytes"].as_u64().unwrap();
-    assert!(used("alice") >= 8 * MIB && used("bob") < MIB, "{} and {}", used("alice"), used("bob"));
-    let stopped = lab.session("bob", "-m copy", "dd if=/dev/zero of=copy/more bs=1M count=8");
-    assert!(stopped.stderr.contains("Disk quota exceeded"), "{stopped:?}");
-    lab.ok("vfolder delete alice/data --purge --yes");
-    assert_eq!(fs::metadata(lab.path("bob/copy").join("big")).unwrap().len(), 8 * MIB);
-    lab.ok("vfolder delete bob/copy --purge --yes");
-    lab.ok("check");
 }

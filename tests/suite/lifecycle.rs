@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{Lab, start_time, wait_until};
+use crate::support::{Lab, start_time, system, wait_until};
 
 use super::consistency::{assert_whole, no_intents, records};
 
@@ -208,4 +208,44 @@ fn usage_measures_what_is_there() {
     let item = &shown["items"][0];
     assert_eq!(item["apparent_bytes"], (1u64 << 30) + 100_000 + directories, "hard links once: {shown}");
     assert_eq!((&item["files"], &item["directories"]), (&2.into(), &2.into()), "{shown}");
+}
+
+/// What cannot be removed is said before the folder is set aside, or with what helps.
+#[test]
+fn a_mount_inside_or_an_immutable_file_is_named_with_what_to_do() {
+    let lab = Lab::plain();
+    let image = lab.second("disk", "ext4", 16 << 20);
+    lab.ok(&format!("volume add disk {} --quota none", image.mount.display()));
+    lab.ok("vfolder create alice/data --volume disk");
+    let inside = lab.path("alice/data").join("inside");
+    fs::create_dir(&inside).unwrap();
+    let point = inside.to_str().unwrap();
+    system("/usr/bin/mount", &["-t", "tmpfs", "inside", point]);
+    for line in ["vfolder delete alice/data", "vfolder delete alice/data --purge --yes"] {
+        lab.fails(6, line).says(&["inside is mounted at ", &format!("umount {point}")]);
+    }
+    system("/usr/bin/umount", &[point]);
+    fs::write(inside.join("kept"), "").unwrap();
+    let kept = inside.join("kept");
+    system("/usr/bin/chattr", &["+i", kept.to_str().unwrap()]);
+    lab.ok("vfolder delete alice/data");
+    let refused = lab.fails(8, "vfolder purge alice/data --yes");
+    refused.says(&["Operation not permitted", "chattr -R -i -a"]);
+    let trash = system("/usr/bin/find", &[image.mount.to_str().unwrap(), "-name", "kept"]);
+    system("/usr/bin/chattr", &["-i", trash.trim()]);
+    lab.ok("vfolder purge alice/data --yes");
+}
+
+#[test]
+fn on_a_full_filesystem_folders_are_deleted_all_the_same() {
+    for kind in ["xfs", "ext4"] {
+        let lab = Lab::plain();
+        let image = lab.second("disk", kind, 320 << 20);
+        lab.ok(&format!("volume add disk {} --quota none", image.mount.display()));
+        lab.ok("vfolder create alice/data --volume disk");
+        let full = format!("cat /dev/zero >'{}/fill' 2>/dev/null; sync", image.mount.display());
+        system("/bin/sh", &["-c", &full]);
+        lab.ok("vfolder delete alice/data");
+        lab.ok("vfolder purge alice/data --yes");
+    }
 }

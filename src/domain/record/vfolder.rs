@@ -94,6 +94,9 @@ pub struct VFolder {
     /// Set while a clone fills it; its status is `copying` then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clone: Option<Cloning>,
+    /// True where it was made by a snapshot, or one was made of it: some of its blocks may be charged for the other.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub shares_blocks: bool,
     /// Keys that this version does not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,

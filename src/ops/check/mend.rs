@@ -152,6 +152,7 @@ fn adopt(registry: &Registry, scope: &str, place: &str, plan: &mut Plan) -> Resu
             shares: Default::default(),
             transfer: None,
             clone: None,
+            shares_blocks: false,
             extra: Default::default(),
         },
     };

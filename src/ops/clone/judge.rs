@@ -171,12 +171,16 @@ pub(super) fn judge(state: &State<'_>, request: &Clone) -> Result<Way> {
             trashed_at: None,
             shares: Default::default(),
             transfer: None,
+            shares_blocks: false,
             clone: Some(Cloning { of: source.record.id, boot_id: process::boot_id().to_owned() }),
             extra: Default::default(),
         },
     };
     let may_share = may_share(&from, &to)?;
     let means = means(&from, &to, request.linked, may_share)?;
+    if means == Means::Snapshot && !is_same_scope(&from, &to) {
+        require_superadmin(state, &source)?;
+    }
     let target = Folder { owner, name, record };
     let way = Way { source, from, target, to, means, may_share, begun: id.is_some() };
     require_able(&way)?;
@@ -196,6 +200,20 @@ fn require_cloneable(state: &State<'_>, source: &Folder) -> Result<()> {
     let key = source.key();
     Err(Error::not_permitted(format!("the vfolder {key} is not cloneable, and is somebody else's"))
         .hint(format!("{} can let others clone it: vfadm vfolder set {key} --cloneable", source.owner)))
+}
+
+/// Refuses a linked clone to users (exit 5): a snapshot holds blocks that the owner of the source pays for, and could not
+/// free, and that nobody pays for once that scope has gone.
+fn require_superadmin(state: &State<'_>, source: &Folder) -> Result<()> {
+    match state.actor.user() {
+        None => Ok(()),
+        Some(user) => Err(Error::not_permitted(format!(
+            "{user} may not make a linked clone: what it shares with {} would stay charged to {}",
+            source.key(),
+            source.owner
+        ))
+        .hint("the superadmin may; without --linked it is copied")),
+    }
 }
 
 /// The record of a clone of this source that was cut off; anything else that has the name is refused (exit 4).

@@ -49,7 +49,7 @@ impl Way {
         let from = Site::of_folder(registry, &folder.owner, &folder.record)?;
         let volume: Volume = registry.require(&transit.volume)?;
         let to = Site::find(registry, &transit.to, &transit.volume, &volume)?;
-        Ok(Way { route: route(&from, &to), folder, from, to, transit, begun: true })
+        Ok(Way { route: route(&folder, &from, &to), folder, from, to, transit, begun: true })
     }
 
     /// True where one short change does it.
@@ -131,9 +131,13 @@ impl Way {
     }
 }
 
-fn route(from: &Site, to: &Site) -> Handover {
+/// What shares blocks by a snapshot is copied: they may be charged for another folder, and would stay with its owner.
+fn route(folder: &Folder, from: &Site, to: &Site) -> Handover {
     let (from, to) = (&from.place.volume, &to.place.volume);
-    if from.name == to.name { from.driver().handover(from.folders) } else { Handover::Copied }
+    match from.name == to.name && !folder.record.shares_blocks {
+        true => from.driver().handover(from.folders),
+        false => Handover::Copied,
+    }
 }
 
 /// A user learns that the new owner cannot take the folder, but not what that one has (exit 4).
@@ -191,7 +195,7 @@ pub(super) fn judge(state: &State<'_>, request: &Transfer) -> Result<Found> {
         boot_id: process::boot_id().to_owned(),
         copied: false,
     };
-    let way = Way { route: route(&from, &to), folder, from, to, transit, begun: false };
+    let way = Way { route: route(&folder, &from, &to), folder, from, to, transit, begun: false };
     require_able(&way)?;
     require_left_alone(state, &way.folder)?;
     let path = way.from.place.path().join(way.folder.record.place());

@@ -190,6 +190,13 @@ fn missing((scope, path): At<'_>) -> Error {
         .hint("the registry has the folder, the storage does not: look with 'vfadm volume check'")
 }
 
+/// Makes the trash of a new scope: where the filesystem is full, nothing could be deleted without it.
+pub(super) fn make_trash(scope: &ScopePlace) -> Result<()> {
+    let top = scope.open()?;
+    top.ensure_path(Path::new(".trash"), SCOPE_MODE)?;
+    Ok(top.sync()?)
+}
+
 pub(super) fn remove_scope(scope: &ScopePlace, effects: &mut Effects) -> Result<()> {
     let volume = scope.volume.open()?;
     let removal = scope.volume.driver().remove_scope(&scope.at())?;

@@ -57,8 +57,10 @@ impl Means {
             return Ok(Content::default());
         }
         if self.shares(pair)? {
-            tell(size)?;
-            return Ok(Content { shared: size, changed: has_changed(pair)?, ..Content::default() });
+            // Without holes.
+            let shared = size.min(pair.status.allocated);
+            tell(shared)?;
+            return Ok(Content { shared, changed: has_changed(pair)?, ..Content::default() });
         }
         if buffer.is_empty() {
             buffer.resize(PART, 0);

@@ -313,6 +313,7 @@ fn recovered(id: Uuid) -> VFolder {
         shares: BTreeMap::new(),
         transfer: None,
         clone: None,
+        shares_blocks: false,
         extra: Default::default(),
     }
 }
