@@ -204,9 +204,9 @@ pub struct Status {
 }
 
 impl Status {
-    /// When it was made; where the filesystem does not keep that, when anything of it was last changed.
-    pub fn made(&self) -> Time {
-        self.identity.born.unwrap_or(self.changed)
+    /// When it was made, where the filesystem keeps that.
+    pub fn made(&self) -> Option<Time> {
+        self.identity.born
     }
 }
 

@@ -54,8 +54,8 @@ pub struct CopyOptions {
 ///
 /// What `to` holds of an earlier run is kept when it is of the same kind and, for a regular file, when it has the same
 /// length and time of modification (which is set when all data is there) and nothing of the source changed since the
-/// copy of it was begun: the source's ctime, which nobody can set, lies before the copy's birth (before its ctime,
-/// where the filesystem keeps no birth). So another file by the same name, of equal length and time, is copied again.
+/// copy of it was begun: the source's ctime, which nobody can set, lies before the copy's birth (where the
+/// filesystem keeps no birth, length and time decide alone). So another file by the same name, of equal length and time, is copied again.
 /// That holds as far as the clocks of both filesystems agree; a ctime in the future tells nothing. Anything else is
 /// replaced, and what `from` does not have is removed. So a copy that was ended goes on when it is called again. At
 /// the end all is on the disk.

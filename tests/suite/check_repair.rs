@@ -142,7 +142,7 @@ fn of_several_places_none_is_chosen() {
     let lab = site();
     let digits = lab.folder("alice/data", "id").replace('-', "");
     let other = scope_of(&lab, "project/ml/sets").join(".trash");
-    fs::create_dir(&other).unwrap();
+    fs::create_dir_all(&other).unwrap();
     fs::set_permissions(&other, fs::Permissions::from_mode(0o700)).unwrap();
     let (here, copy) = (scope_of(&lab, "alice/data").join(".trash").join(&digits), other.join(&digits));
     fs::rename(lab.path("alice/data"), &here).unwrap();
@@ -436,4 +436,23 @@ open(root + "/registry.yaml", "w").write("\n".join(lines))
     eprintln!("10,000 folders: repaired in {repaired:?}, looked through in {looked:?}");
     // A debug build on a machine that does other things too.
     assert!(looked < Duration::from_secs(10), "{looked:?}");
+}
+
+/// Where a whole scope is somewhere else, it comes back whole: no record, grant or sidecar is given up for it.
+#[test]
+fn a_scope_that_went_with_its_folders_is_brought_back_by_hand() {
+    let lab = site();
+    let scope = scope_of(&lab, "alice/data");
+    let was = scope.with_extension("was");
+    let before = lab.registry_text();
+    fs::rename(&scope, &was).unwrap();
+    let found = lab.run("check").exits(10);
+    assert!(found.stdout.contains("it held 2 vfolders"), "{found:?}");
+    for line in ["--yes check --repair --dry-run", "--yes check --repair"] {
+        lab.run(line).exits(10);
+        assert_eq!(lab.registry_text(), before, "{line}");
+        assert!(!scope.exists(), "{line}");
+    }
+    fs::rename(&was, &scope).unwrap();
+    lab.ok("check");
 }

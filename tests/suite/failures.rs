@@ -295,7 +295,7 @@ fn a_scope_in_whose_place_is_something_else_is_refused_before_anything_is_begun(
     add(&lab, &driver_file(&lab, "", "")).exits(0);
     lab.ok("quota set alice 1MiB --volume v");
     let scope = lab.json("quota show alice")["items"][0]["path"].as_str().unwrap().to_owned();
-    fs::remove_dir(&scope).unwrap();
+    fs::remove_dir_all(&scope).unwrap();
     std::os::unix::fs::symlink("/etc", &scope).unwrap();
     let before = lab.registry_text();
     for line in

@@ -113,7 +113,7 @@ pub const CODES: &[Meaning] = &[
         "scope_missing",
         Error,
         Check,
-        "The directory of a quota scope is not there; made again where it has gone for good.",
+        "The directory of a quota scope is not there; made again where no vfolder is recorded in it.",
     ),
     row(
         "vfolder_missing",

@@ -40,6 +40,8 @@ struct Work<'a> {
     allowed: &'a dyn Fn(&Finding) -> bool,
     /// Not there, or silent: nothing is looked at or mended there.
     without: BTreeSet<String>,
+    /// What the first look found: nothing else is lost.
+    first: BTreeSet<(String, String)>,
     tried: BTreeSet<((String, String), Mend)>,
     seen: Vec<Found>,
     warnings: Vec<String>,
@@ -57,7 +59,16 @@ pub fn repair(
     let unusable: Vec<Found> =
         first.iter().filter(|f| f.finding.code == "volume_unusable").cloned().collect();
     let without: BTreeSet<String> = unusable.iter().filter_map(volume).collect();
-    let mut work = Work { ctx, allowed, without, tried: BTreeSet::new(), seen: first, warnings: Vec::new() };
+    let listed = first.iter().map(Found::of).collect();
+    let mut work = Work {
+        ctx,
+        allowed,
+        without,
+        first: listed,
+        tried: BTreeSet::new(),
+        seen: first,
+        warnings: Vec::new(),
+    };
     if work.seen.iter().any(Found::can_be_mended) {
         for _ in 0..ROUNDS {
             if !work.round(progress)? {
@@ -85,7 +96,8 @@ impl Work<'_> {
         let (mut locked, warnings) = lock(self.ctx)?;
         self.warnings.extend(warnings);
         let found = look(&self.state(&locked), &self.without)?;
-        let may = |f: &Found| f.can_be_mended() && (!f.finding.loses_data || (self.allowed)(&f.finding));
+        let agreed = |f: &Found| self.first.contains(&f.of()) && (self.allowed)(&f.finding);
+        let may = |f: &Found| f.can_be_mended() && (!f.finding.loses_data || agreed(f));
         let mut todo: Vec<Found> = found.into_iter().filter(may).collect();
         todo.retain(|f| self.tried.insert((f.of(), f.mend.clone())));
         if todo.is_empty() {

@@ -123,9 +123,22 @@ fn check_scopes(
     let sites = scope::present(registry, &at.name, volume)?;
     let sites = scope::usable(at, sites, |finding, site| {
         let gone = site.place.is_gone().unwrap_or(false);
-        all.push(match gone {
-            true => Found::mended(finding, Mend::MakeScope { key: site.key() }, "makes it again, empty"),
-            false => Found::by_hand(finding),
+        let holds = scope::folders(registry, &site.place.owner, &at.name);
+        let folders = holds.unwrap_or_default().len();
+        all.push(match (gone, folders) {
+            (true, 0) => {
+                Found::mended(finding, Mend::MakeScope { key: site.key() }, "makes it again, empty")
+            }
+            // Where it is somewhere, it can come back whole: nothing is made in its place.
+            (true, folders) => {
+                let held = if folders == 1 { "1 vfolder".to_owned() } else { format!("{folders} vfolders") };
+                let finding = Finding { message: format!("{}; it held {held}", finding.message), ..finding };
+                Found::by_hand(finding.repair(format!(
+                    "bring {} back; what has gone for good is forgotten by vfadm vfolder delete VFOLDER --purge",
+                    site.place.path().display()
+                )))
+            }
+            (false, _) => Found::by_hand(finding),
         });
     })?;
     let places: Vec<ScopeAt<'_>> = sites.iter().map(|(site, _)| site.place.at()).collect();

@@ -188,7 +188,7 @@ pub const DAMAGES: &[Damage] = &[
         make: |lab| {
             lab.ok("quota set bob unlimited");
             let scope = lab.json("quota show bob")["items"][0]["path"].as_str().unwrap().to_owned();
-            fs::remove_dir(scope).unwrap();
+            fs::remove_dir_all(scope).unwrap();
         },
         repair: Harmless,
     },
