@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use super::generation::MOST_GENERATION;
 use super::load::MOST_BYTES;
 use super::root::{FILE, Root};
 use super::state::Registry;
@@ -38,7 +39,8 @@ impl Backup {
     fn parse(name: &str) -> Option<Backup> {
         let rest = name.strip_prefix("registry-")?.strip_suffix(".yaml")?;
         let (generation, time) = rest.split_once('-')?;
-        Some(Backup { generation: generation.parse().ok()?, time: time.to_owned() })
+        let generation = generation.parse().ok().filter(|generation| *generation <= MOST_GENERATION)?;
+        Some(Backup { generation, time: time.to_owned() })
     }
 
     fn hour(&self) -> &str {

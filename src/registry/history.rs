@@ -58,6 +58,7 @@ impl Note {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// The generation that it made.
+    #[serde(deserialize_with = "super::generation::bounded")]
     pub generation: u64,
     /// When; the registry carries the same time.
     pub time: Timestamp,

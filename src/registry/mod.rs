@@ -3,6 +3,7 @@
 pub mod backups;
 pub mod difference;
 pub mod document;
+pub mod generation;
 pub mod history;
 pub mod load;
 mod migrate;

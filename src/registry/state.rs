@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::document::{Document, Seal, SyntaxError};
+use super::generation::{Counted, MOST_GENERATION};
 use super::migrate;
 use crate::domain::error::{Error, Result};
 use crate::domain::record::{
@@ -118,6 +119,7 @@ impl Registry {
         let at = |e: SyntaxError| unreadable(&file, &e);
         let mut document = Document::parse(bytes).map_err(at)?;
         let mut header: Header = document.header().map_err(at)?;
+        document.header::<Counted>().map_err(at)?;
         migrate::migrate(&mut document, &mut header, migrate::MIGRATIONS, &file)?;
         let settings = document.settings().map_err(at)?;
         Ok(Registry { document, file, remedy: None, header, settings })
@@ -244,10 +246,18 @@ impl Registry {
     }
 
     /// Counts one generation on.
-    pub(super) fn next_generation(&mut self, now: jiff::Timestamp) {
+    pub(super) fn next_generation(&mut self, now: jiff::Timestamp) -> Result<()> {
+        if self.header.generation >= MOST_GENERATION {
+            return Err(Error::registry(format!(
+                "{}: its generation, {MOST_GENERATION}, is the highest: nothing can be committed after it",
+                self.file.display()
+            ))
+            .hint("set vfadm.generation to a lower number than that in an editor"));
+        }
         self.header.generation += 1;
         self.header.updated_at = now;
         self.document.set_header(&self.header);
+        Ok(())
     }
 
     /// The text of the file.

@@ -156,7 +156,7 @@ impl Locked {
     ) -> Result<()> {
         let replaced = self.registry.header.generation;
         let time = now();
-        self.registry.next_generation(time);
+        self.registry.next_generation(time)?;
         files::write_draft(self.root.dir(), FILE, &self.registry.render(), like)?;
         let entry = self.entry(changed, note);
         keep(&self.root, replaced, time).and_then(|()| history::append(&self.root, &entry)).inspect_err(

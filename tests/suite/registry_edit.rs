@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use crate::support::{Lab, Output, Snapshot, VFADM};
+use crate::support::{Lab, Output, Snapshot, VFADM, wait_until};
 
 use super::consistency::{records, registry};
 
@@ -183,4 +183,135 @@ fn on_a_terminal_a_mistake_is_edited_again_or_discarded() {
     assert!(said.contains("nothing was done"), "{said}");
     assert!(kept(&lab).is_empty());
     assert_eq!(lab.folder("project/ml/sets", "permission"), "ro");
+}
+
+/// A mistake that is refused, so that the text is kept.
+const MISTAKE: &str = r#"sed -i 's/"permission":"ro"/"permission":"RO"/' "$1""#;
+const MENDED: &str = r#"sed -i 's/"permission":"RO"/"permission":"rw"/' "$1""#;
+
+#[test]
+fn a_text_that_was_kept_leaves_what_others_changed_since() {
+    let lab = lab();
+    edit(&lab, MISTAKE, &["--yes"]).exits(9);
+    let file = kept(&lab).remove(0);
+    for line in ["user add later", "vfolder create later/d", "user set bob --max-vfolders 42"] {
+        lab.ok(line);
+    }
+    edit(&lab, MENDED, &["--yes", file.to_str().unwrap()])
+        .exits(0)
+        .prints(&["registry edited: 1 record is different"]);
+    assert_eq!(lab.folder("project/ml/sets", "permission"), "rw");
+    assert_eq!(records(&lab, "users")["bob"]["max_vfolders"], 42);
+    lab.ok("vfolder show later/d").quiet();
+    lab.ok("check").quiet();
+    // What both changed stays a conflict, however often it is tried.
+    fs::remove_file(&file).unwrap();
+    let theirs = format!("{VFADM} --root {} vfolder set project/ml/sets --cloneable", lab.root.display());
+    let mine = r#"sed -i 's/"permission":"rw"/"permission":"ro"/' "$1""#;
+    edit(&lab, &format!("{theirs}; {mine}"), &["--yes"]).exits(4);
+    for _ in 0..2 {
+        let file = kept(&lab).remove(0);
+        edit(&lab, "true", &["--yes", file.to_str().unwrap()])
+            .exits(4)
+            .says(&["vfolders: 'project/ml/sets' was changed by another command meanwhile"]);
+        fs::remove_file(&file).unwrap();
+    }
+    assert_eq!(records(&lab, "vfolders")["project/ml/sets"]["cloneable"], true);
+}
+
+#[test]
+fn a_text_of_a_generation_that_cannot_be_told_is_refused() {
+    for (script, backups_go, changed, code, words) in [
+        ("true", true, false, 0, ""),
+        ("true", true, true, 4, "of which there is no backup any more"),
+        ("sed -i 's/\"generation\":[0-9]*/\"generation\":99/' $F", false, true, 4, "no backup any more"),
+        (
+            "sed -i 's/\"registry\":\"[0-9a-f]*/\"registry\":\"00000000/' $F",
+            false,
+            true,
+            4,
+            "another registry",
+        ),
+        (": > $F", false, true, 4, "does not say which generation of the registry it was made from"),
+    ] {
+        let lab = lab();
+        edit(&lab, MISTAKE, &["--yes"]).exits(9);
+        let file = kept(&lab).remove(0);
+        let spoil = script.replace("$F", file.to_str().unwrap());
+        assert!(std::process::Command::new("/bin/sh").args(["-c", &spoil]).status().unwrap().success());
+        if changed {
+            lab.ok("user add later");
+        }
+        if backups_go {
+            fs::remove_dir_all(lab.root.join(".vfadm/backups")).unwrap();
+        }
+        let before = lab.registry_text();
+        let out = edit(&lab, MENDED, &["--yes", file.to_str().unwrap()]).exits(code).says(&[words]);
+        if code != 0 {
+            assert_eq!(lab.registry_text(), before, "{script}");
+            assert!(out.stderr.contains(&format!("take what is missing from {}", file.display())));
+            assert_eq!(kept(&lab), [file], "it stays");
+        }
+    }
+}
+
+#[test]
+fn an_edit_by_hand_since_is_not_lost_by_a_kept_text() {
+    let lab = lab();
+    edit(&lab, MISTAKE, &["--yes"]).exits(9);
+    let file = kept(&lab).remove(0);
+    let new = lab.root.join("new");
+    fs::write(&new, lab.registry_text().replace("\"trash_days\":30", "\"trash_days\":31")).unwrap();
+    fs::rename(new, lab.registry()).unwrap();
+    let words = "was edited by hand: there are two of it";
+    edit(&lab, MENDED, &["--yes", file.to_str().unwrap()]).exits(4).says(&[words]);
+    assert!(lab.registry_text().contains("\"trash_days\":31"));
+}
+
+#[test]
+fn what_data_is_found_by_cannot_be_edited() {
+    let lab = lab();
+    lab.ok("user add free");
+    let digits = "s/\"id\":\"[0-9a-f]*-/\"id\":\"00000000-/";
+    for (line, code, words) in [
+        (
+            r#""local": "#,
+            4,
+            "volumes: the id of 'local' cannot be changed: its data on the volumes is found by it",
+        ),
+        (r#""ml": "#, 4, "projects: the id of 'ml' cannot be changed"),
+        (r#""project\/ml\/sets": "#, 4, "vfolders: the id of 'project/ml/sets' cannot be changed"),
+        (r#""free": "#, 0, ""),
+    ] {
+        let script = format!("sed -i '/^ *{line}/{digits}' \"$1\"");
+        let out = edit(&lab, &script, &["--yes"]).exits(code).says(&[words]);
+        assert_eq!(out.stderr.contains("put its id back: "), code == 4, "{}", out.stderr);
+    }
+    let script = r#"sed -i 's/"next_kernel_id":[0-9]*/"next_kernel_id":7/' "$1""#;
+    edit(&lab, script, &["--yes"]).exits(4).says(&["next_kernel_id cannot go down from ", " to 7"]);
+    lab.ok("check").quiet();
+}
+
+#[test]
+fn a_folder_that_a_command_works_on_cannot_be_edited() {
+    let lab = lab();
+    lab.ok("vfolder create alice/data");
+    fs::write(lab.path("alice/data").join("file"), "x").unwrap();
+    let mut strace = std::process::Command::new("/usr/bin/strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "--trace=fchown,fchownat"]);
+    strace.args(["--inject=fchown,fchownat:delay_enter=6000000:when=1", VFADM]);
+    strace.args(["vfolder", "clone", "alice/data", "bob/copy"]).env_clear().env("VFADM_ROOT", &lab.root);
+    let mut child = strace.stderr(std::process::Stdio::null()).spawn().unwrap();
+    wait_until("it copies", || lab.run("vfolder show bob/copy").code == 0);
+    for script in [
+        r#"sed -i '/^ *"user\/bob\/copy": /d' "$1""#,
+        r#"sed -i '/^ *"user\/bob\/copy": /s/}$/,"note":1}/' "$1""#,
+    ] {
+        edit(&lab, script, &["--yes"])
+            .exits(6)
+            .says(&["is at work on 'user/bob/copy' since ", "wait for its end"]);
+    }
+    edit(&lab, TO_RW, &["--yes"]).exits(0);
+    assert!(child.wait().unwrap().success());
+    lab.ok("check");
 }

@@ -42,6 +42,7 @@ fn a_restore_or_rebuild_that_was_killed_can_be_gone_on_with() {
                 lab.ok("registry rebuild --yes");
             }
             lab.ok("user add next").quiet();
+            lab.ok("check --repair");
             lab.ok("check").quiet();
             no_intents(&lab, &at);
             assert_whole(&lab, &at);

@@ -251,6 +251,8 @@ fn a_folder_without_a_sidecar_that_can_be_read_is_its_scopes_owners() {
         assert_eq!(lab.folder(&format!("alice/{name}"), "id"), id, "{what}");
         assert_eq!(lab.folder(&format!("alice/{name}"), "status"), "ready", "{what}");
         assert_eq!(lab.folder("alice/data", "status"), "ready", "{what}");
+        // What is no sidecar is one again.
+        lab.ok("check --repair");
         lab.ok("check").quiet();
     }
 }
@@ -350,6 +352,8 @@ fn what_contradicts_is_told_and_nothing_is_lost() {
             assert!(records(&lab, "vfolders").contains_key(*key), "{what}: {key}");
         }
         assert!(files.iter().all(|file| names(&lab.volume).contains(file)), "{what}: files are missing");
+        // Sidecars of what is not there.
+        lab.ok("check --repair");
         lab.ok("check").quiet();
         lab.ok("vfolder create alice/next");
     }
@@ -473,4 +477,20 @@ fn a_change_that_was_cut_off_is_undone_first() {
         ["project/ml/sets", "user/alice/data", "user/alice/second"]
     );
     assert_whole(&lab, "after a rebuild");
+}
+
+#[test]
+fn a_generation_that_cannot_be_counts_as_none() {
+    let lab = small();
+    let before = records(&lab, "vfolders");
+    let key = before.keys().next().unwrap().clone();
+    let (from, to) = ("generation: ", "generation: 18446744073709551615 # ");
+    for file in [sidecar(&lab, &key), lab.volume.join(".vfadm-volume.yaml")] {
+        replace(&file, from, to);
+    }
+    lab.run("check").says(&[]);
+    lose(&lab);
+    rebuild(&lab).says(&["has the generation 18446744073709551615, which cannot be: it counts as 0"]);
+    assert_eq!(records(&lab, "vfolders"), before);
+    assert!(registry(&lab)["vfadm"]["generation"].as_u64().unwrap() < 100);
 }

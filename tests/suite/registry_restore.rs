@@ -128,7 +128,9 @@ fn a_lost_cut_or_spoiled_registry_comes_back() {
         lab.fails(9, "user list").says(&["vfadm registry restore --latest"]);
         lab.ok("registry restore --latest --yes").prints(&["from generation 9", "as generation 10"]);
         lab.ok("user show carol").quiet();
-        lab.ok("check").quiet();
+        // What was spoiled in place was a backup too, of the same file.
+        let check = lab.run("check");
+        assert!(check.code == 0 || check.stdout.contains("backup_unreadable"), "{what}: {check:?}");
         let kept = fs::read_dir(lab.root.join(".vfadm/backups")).unwrap().flatten();
         let kept = kept.filter(|e| e.file_name().to_str().unwrap().starts_with("broken-")).count();
         assert_eq!(kept == 1, *aside, "{what}: the broken file is kept");
@@ -331,4 +333,42 @@ fn a_hostile_file_costs_bounded_memory_and_is_refused_in_a_sentence() {
     system("/usr/bin/mkfifo", &[file.to_str().unwrap()]);
     lab.fails(9, &format!("registry restore {} --yes", file.display())).says(&["is not a regular file"]);
     before.same_as(&Snapshot::of(&[&lab.root]), "refused restores");
+}
+
+#[test]
+fn a_generation_that_cannot_be_is_a_fault_with_its_place_and_never_a_panic() {
+    for generation in [u64::MAX, u64::MAX - 1, 1 << 53] {
+        let lab = lab();
+        let good = lab.registry_text();
+        let text = good.replacen("\"generation\":9", &format!("\"generation\":{generation}"), 1);
+        assert_ne!(text, good);
+        replace(&lab, text.as_bytes());
+        let words = format!("{generation} is no generation: the highest is 9007199254740991");
+        for line in ["user list", "user add dave", "check"] {
+            lab.fails(9, line).says(&["line 2, column ", &words, "vfadm registry restore --latest"]);
+        }
+        // A line of the history, and the name of a backup.
+        let months = fs::read_dir(lab.root.join(".vfadm/history")).unwrap().flatten();
+        let month = months.map(|e| e.path()).next().unwrap();
+        let lines = fs::read_to_string(&month).unwrap();
+        let line = lines.lines().last().unwrap();
+        let high = line.replacen("\"generation\":9", &format!("\"generation\":{generation}"), 1);
+        assert_ne!(high, line);
+        fs::write(&month, format!("{lines}{high}\n")).unwrap();
+        let backup = lab.root.join(format!(".vfadm/backups/registry-{generation}-20990101T000000Z.yaml"));
+        fs::write(backup, &text).unwrap();
+        lab.ok("registry restore --latest --yes").prints(&["as generation 10;"]);
+        lab.ok("user add dave").quiet();
+        lab.ok("registry log").says(&["is passed over: ", &words]);
+    }
+}
+
+#[test]
+fn after_the_highest_generation_nothing_is_committed() {
+    let lab = lab();
+    let text = lab.registry_text().replacen("\"generation\":9", "\"generation\":9007199254740991", 1);
+    replace(&lab, text.as_bytes());
+    lab.ok("user list");
+    lab.fails(9, "user add dave").says(&["is the highest: nothing can be committed after it"]);
+    lab.ok("user list");
 }

@@ -1,6 +1,9 @@
 //! The registry in the administrator's editor. The lock is not held meanwhile: what others change is merged record by
 //! record, and only a record that both changed is a conflict.
 
+mod base;
+mod guard;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -44,13 +47,17 @@ impl Edit {
                 .err()
                 .unwrap_or_else(|| Error::registry("the registry has gone")));
         };
-        let text = match kept {
-            Some(path) => read_file(path)?.0,
-            None => before.clone(),
+        let (text, base) = match kept {
+            Some(path) => {
+                let (text, path) = read_file(path)?;
+                let base = base::of(&root, present.registry.as_ref(), &text, &path)?;
+                (text, base)
+            }
+            None => (before.clone(), present.registry),
         };
         let folder = root.dir().ensure_dir(PRIVATE, 0o700)?;
         let name = format!("edit-{}.yaml", &Uuid::new_v4().simple().to_string()[..8]);
-        let edit = Edit { base: present.registry, before, fault, folder, name, root, kept: false };
+        let edit = Edit { base, before, fault, folder, name, root, kept: false };
         let mut file = create_file(&edit.folder, &edit.name, 0o600)?;
         let written = std::io::Write::write_all(&mut file, &text);
         written.map_err(|e| crate::host::Error::path("write", edit.path(), e))?;
@@ -81,6 +88,7 @@ impl Edit {
     pub fn plan(&self) -> Result<Done> {
         let present = Present::look(&self.root)?;
         let (changes, _) = self.merge(present.registry.as_ref())?;
+        guard::require_safe(&self.root, present.registry.as_ref(), &changes)?;
         let plan = self.planned(&changes, present.generation)?;
         Ok(Done { plan, planned: true, warnings: Vec::new() })
     }
@@ -90,6 +98,7 @@ impl Edit {
         let made = || self.merge(None).map(|(_, registry)| registry);
         let Held { mut locked, before, broken, mut warnings, .. } = hold(ctx, made)?;
         let (changes, mut registry) = self.merge(before.as_ref())?;
+        guard::require_safe(&locked.root, before.as_ref(), &changes)?;
         let generation = locked.registry.header.generation;
         let mut plan = self.planned(&changes, generation)?;
         if plan.outcome != Outcome::Unchanged {

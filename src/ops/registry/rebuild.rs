@@ -21,6 +21,7 @@ use crate::ops::init::{FIRST_KERNEL_ID, TRASH_DAYS};
 use crate::ops::{Context, Done, sidecar};
 use crate::plan::{self, Outcome, Plan, look};
 use crate::registry::difference::{difference, lines};
+use crate::registry::generation::MOST_GENERATION;
 use crate::registry::history::Changed;
 use crate::registry::root::{MARKER, PRIVATE};
 use crate::registry::state::SCHEMA;
@@ -175,6 +176,7 @@ fn gather(root: &Root, before: Option<&Registry>, known: u64, request: &Request)
         })?;
         volumes.push(FoundVolume { path, marker, contents });
     }
+    bound_notes(&mut volumes, &mut notes);
     let core = core(&volumes, id, &mut notes);
     require_all(core.as_ref(), &volumes, request, &mut notes)?;
     let marker = volumes.iter().map(|volume| &volume.marker).max_by_key(|marker| marker.generation);
@@ -189,6 +191,30 @@ fn gather(root: &Root, before: Option<&Registry>, known: u64, request: &Request)
     merged.notes.splice(0..0, notes);
     load::require_sound(None, &merged.registry)?;
     Ok(merged)
+}
+
+/// A generation that no registry can have counts as none: others would seem older than it for ever.
+fn bound(generation: &mut u64, what: impl Fn() -> String, notes: &mut Vec<String>) {
+    if *generation > MOST_GENERATION {
+        notes.push(format!("{} has the generation {generation}, which cannot be: it counts as 0", what()));
+        *generation = 0;
+    }
+}
+
+fn bound_notes(volumes: &mut [FoundVolume], notes: &mut Vec<String>) {
+    for volume in volumes {
+        for (dir, scope) in &mut volume.contents.scopes {
+            let what = |note: &str| format!("the sidecar of {note} on the volume '{}'", volume.marker.name);
+            if let Some(note) = &mut scope.note {
+                bound(&mut note.generation, || what(&format!("the quota scope {dir}")), notes);
+            }
+            for (id, folder) in &mut scope.folders {
+                if let Some(note) = &mut folder.note {
+                    bound(&mut note.generation, || what(&format!("the vfolder {id}")), notes);
+                }
+            }
+        }
+    }
 }
 
 fn generations(volumes: &[FoundVolume]) -> impl Iterator<Item = u64> {
@@ -218,7 +244,10 @@ fn sites(
     let (mut found, mut looked) = (Vec::new(), BTreeSet::new());
     let mut look_at = |paths: Vec<PathBuf>, found: &mut Vec<Site>| -> Result<()> {
         let new: Vec<PathBuf> = paths.into_iter().filter(|path| looked.insert(path.clone())).collect();
-        let (sites, more) = found::sites(&new)?;
+        let (mut sites, more) = found::sites(&new)?;
+        for Site { path, marker, .. } in &mut sites {
+            bound(&mut marker.generation, || path.join(MARKER).display().to_string(), notes);
+        }
         found.extend(sites);
         notes.extend(more);
         Ok(())
