@@ -11,6 +11,8 @@ pub mod plan;
 pub mod quota;
 pub mod registry;
 pub mod session;
+#[cfg(test)]
+mod testing;
 pub mod tree;
 
 use std::ffi::OsString;

@@ -32,6 +32,7 @@ mod suite {
     mod generated;
     mod history;
     mod holders;
+    mod hostile;
     mod house;
     mod init;
     mod isolation;

@@ -7,6 +7,8 @@ pub mod engine;
 pub mod error;
 pub mod finding;
 pub mod holder;
+#[cfg(test)]
+mod hostile;
 pub mod level;
 pub mod name;
 pub mod node;

@@ -377,4 +377,25 @@ mod tests {
         let shown = format!("pid {} (tail of {}, open file)", tail.id(), user_name(own_pid()));
         assert_eq!(found.to_string(), shown);
     }
+
+    #[test]
+    fn whatever_proc_says_is_passed_over_or_read() {
+        let mounts = b"36 35 98:0 /a\\040b /mnt\\011x rw,noatime master:1 shared:2 - ext4 /dev/root\\134 rw,prjquota\n";
+        crate::testing::each(&[mounts, b"1 2 0:1 / / rw - t s\n"], |text| {
+            let lines = text.split(|b| *b == b'\n').count();
+            assert!(parse_mounts(text).len() <= lines);
+        });
+        crate::testing::each(
+            &[b"42 (a) b ) R 1 42 42 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 81523 0 0"],
+            |text| {
+                parse_stat(text);
+            },
+        );
+        crate::testing::each(
+            &[b"Name:\tcat\nUmask:\t0022\nUid:\t0\t1000\t0\t0\nGid:\t0\t0\t0\t0\n"],
+            |text| {
+                parse_uid(text);
+            },
+        );
+    }
 }

@@ -11,6 +11,7 @@ use crate::domain::error::Result;
 use crate::domain::node::{Sight, VolumeState};
 use crate::host::process::{mount_of, own_mounts};
 use crate::host::{apart, dir::Dir, files, space};
+use crate::registry::document::plain;
 use crate::registry::root::MARKER;
 
 /// How long a volume may take to be looked at.
@@ -62,7 +63,7 @@ impl VolumeAt {
         let Some(marker) = marker else {
             return Some((VolumeState::FellOff, format!("there is no marker {MARKER} in {path}")));
         };
-        match serde_yaml::from_slice::<Identity>(marker) {
+        match plain::<Identity>(marker.to_vec()) {
             Err(e) => {
                 let marker = self.path.join(MARKER);
                 Some((
@@ -202,5 +203,30 @@ impl VolumeAt {
             marker.is_ok_and(|marker| marker.is_some() && self.mismatch(marker.as_deref()).is_none())
         };
         tried.filter(|path| *path != self.path).find(is_it).map(|path| path.display().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_marker_is_never_that_of_the_volume() {
+        let (registry, id) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let at: VolumeAt = serde_json::from_value(serde_json::json!({
+            "registry": registry, "id": id, "name": "v", "path": "/v", "driver": "none", "folders": "directory"
+        }))
+        .unwrap();
+        let marker = format!("registry: {registry}\nid: {id}\nvolume: {{path: /v, driver: none}}\n");
+        assert_eq!(at.mismatch(Some(marker.as_bytes())), None);
+        crate::testing::each_yaml(&[&marker], MOST as usize, |text| {
+            if at.mismatch(Some(text)).is_none() {
+                let said = String::from_utf8_lossy(text).to_lowercase();
+                assert!(
+                    said.contains(&registry.to_string()[24..]) && said.contains(&id.to_string()[24..]),
+                    "{said}"
+                );
+            }
+        });
     }
 }

@@ -401,6 +401,9 @@ pub(super) fn qgroup_members(dir: &Dir, id: u64) -> Result<Vec<u64>> {
 }
 
 #[cfg(test)]
+mod hostile;
+
+#[cfg(test)]
 mod tests {
     use super::super::Limit;
     use super::*;

@@ -209,4 +209,30 @@ mod tests {
             assert_eq!(words(&lives), expected, "{stdout}{stderr}");
         }
     }
+
+    #[test]
+    fn whatever_a_tool_says_each_name_has_one_answer() {
+        let samples: [&[u8]; 6] = [
+            br#"[{"Id":"0123456789abcdef","Name":"/a","State":{"Status":"running"}}]"#,
+            br#"[{"id":"a","status":"stopped"}]"#,
+            b"Error: No such container: a\n",
+            b"active\ninactive\n",
+            b"1 RUNNING\n2 COMPLETED\n",
+            b"slurm_load_jobs error: Invalid job id specified\n",
+        ];
+        let names = names("a 1");
+        crate::testing::each(&samples, |bytes| {
+            for status in [0, 1] {
+                let said =
+                    Said { line: "tool".to_owned(), status, stdout: bytes.to_vec(), stderr: bytes.to_vec() };
+                let all = [
+                    engine(Engine::Docker, &names, &said),
+                    runc(&names, &said),
+                    systemctl(&names, &said),
+                    squeue(&names, &said),
+                ];
+                assert!(all.iter().all(|lives| lives.len() == names.len()));
+            }
+        });
+    }
 }

@@ -11,6 +11,7 @@ use crate::host::dir::Dir;
 use crate::host::files::{self, Ownership};
 use crate::host::lock::FileLock;
 use crate::host::process::hostname;
+use crate::registry::document::plain;
 use crate::registry::root::Root;
 
 const DIR: &str = "nodes";
@@ -32,36 +33,17 @@ fn lock_name(node: &str) -> String {
     format!(".{node}.lock")
 }
 
-/// How deep a file may be nested: vfadm writes three levels, and a parser takes its time for thousands.
-const DEPTH: usize = 32;
-
 fn read(dir: &Dir, node: &str) -> Result<Node> {
     // What cannot be read is found out again.
     Ok(parse(dir, node).unwrap_or_default())
 }
 
 fn parse(dir: &Dir, node: &str) -> Option<Node> {
-    let bytes = files::read(dir, &file_name(node), MOST).ok()??;
-    if is_deep(&bytes) {
-        return None;
-    }
-    serde_yaml::from_slice(&bytes).ok()
+    decode(&files::read(dir, &file_name(node), MOST).ok()??)
 }
 
-/// True where a file is nested deeper than any that vfadm wrote, by its brackets or its indentation.
-fn is_deep(bytes: &[u8]) -> bool {
-    let mut depth = 0usize;
-    let brackets = bytes.iter().any(|byte| {
-        match byte {
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        depth > DEPTH
-    });
-    let lines = bytes.split(|byte| *byte == b'\n');
-    let indented = |line: &[u8]| line.iter().take_while(|byte| matches!(byte, b' ' | b'-' | b'?')).count();
-    brackets || lines.map(indented).any(|spaces| spaces > 4 * DEPTH)
+fn decode(bytes: &[u8]) -> Option<Node> {
+    plain(bytes.to_vec()).ok()
 }
 
 /// What a node has said; `None` where it never checked in.
@@ -205,5 +187,18 @@ mod tests {
         ] {
             assert_eq!(ahead(begun, ended, stamp), offset, "{begun} {ended} {stamp}");
         }
+    }
+
+    #[test]
+    fn a_hostile_node_file_is_refused_at_once_and_a_node_is_read_as_written() {
+        let text = "seen_at: 2026-11-24T12:00:00Z\nkernel: '9.1'\nvolumes:\n- volume: v\n  state: asleep\n  path: /v\n  heat: 3\n";
+        assert!(decode(text.as_bytes()).is_some());
+        crate::testing::each_yaml(&[text], MOST as usize, |bytes| {
+            if let Some(node) = decode(bytes) {
+                let written = serde_yaml::to_string(&node).unwrap();
+                let again = decode(written.as_bytes()).map(|node| serde_yaml::to_string(&node).unwrap());
+                assert_eq!(again, Some(written));
+            }
+        });
     }
 }

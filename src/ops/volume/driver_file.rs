@@ -99,4 +99,14 @@ mod tests {
             "name: x\nenforcement: kernel\nset: [x, 1]\nunset: [x]\nread: [x, '{path}']\nlimit: {json: /l}\n";
         assert_eq!(wrong(whole), "f.yaml: 'set' says no limit: it needs {bytes} or {kib}");
     }
+
+    #[test]
+    fn a_hostile_driver_file_is_refused_at_once() {
+        let whole = "name: x\nenforcement: kernel\nset: [x, '{bytes}']\nunset: [[x], [y]]\nread: [x, '{path}']\n\
+                     used: {pattern: 'u ([0-9]+)', unit: 1024}\nlimit: {json: /l}\n";
+        assert!(parse(Path::new("f.yaml"), whole.as_bytes()).is_ok());
+        crate::testing::each_yaml(&[whole], MOST as usize, |text| {
+            let _ = parse(Path::new("f.yaml"), text);
+        });
+    }
 }

@@ -146,3 +146,26 @@ fn numbers_are_asked_for_only_where_a_command_has_one() {
     let scope = ScopeAt { volume: Path::new("/v"), dir: "s", kernel_id: None, folders: Folders::Directory };
     assert!(numbered.set_limit(&scope, Some(1)).unwrap_err().message.contains("has no number"));
 }
+
+#[test]
+fn whatever_read_prints_is_a_reading_or_an_error() {
+    let files = [
+        "used: {json: /used, unit: 1024}\nlimit: {json: /limit}\n",
+        "row: {json: /q, key: /path, is: '{path}'}\nused: {json: /used}\nlimit: {json: /hard, unit: 1024}\n",
+        "used: {pattern: 'used ([0-9]+)', unit: 1024}\nlimit: {pattern: 'limit ([0-9a-z]+)'}\nnone: 'no such'\n",
+    ];
+    let files: Vec<DriverFile> = files.iter().map(|text| file(text)).collect();
+    let samples: [&[u8]; 3] = [
+        br#"{"used": 8192, "limit": "unlimited"}"#,
+        br#"{"q":[{"path":"/v/s.1","used":1,"hard":"4096"},{"path":"/v/s.2","used":null}]}"#,
+        b"used 8192 of limit 4096\n",
+    ];
+    crate::testing::each(&samples, |bytes| {
+        let said = Said { line: "x read".to_owned(), status: 0, stdout: bytes.to_vec(), stderr: Vec::new() };
+        for file in &files {
+            if let Ok(readings) = output::readings(file, &said, &[SCOPE]) {
+                assert_eq!(readings.len(), 1);
+            }
+        }
+    });
+}

@@ -30,8 +30,8 @@ impl Line {
     }
 
     pub(super) fn reading(&self) -> Reading {
-        let limit = Some(self.limit()).filter(|kib| *kib > 0).map(|kib| kib * UNIT);
-        Reading { used: Some(self.used * UNIT), limit }
+        let limit = Some(self.limit()).filter(|kib| *kib > 0).map(|kib| kib.saturating_mul(UNIT));
+        Reading { used: Some(self.used.saturating_mul(UNIT)), limit }
     }
 }
 

@@ -94,3 +94,25 @@ fn a_limit_is_rounded_up_to_whole_blocks_and_never_to_none() {
         assert_eq!(round_up(asked, block), effective, "{asked} {block}");
     }
 }
+
+#[test]
+fn whatever_a_report_holds_is_passed_over_or_read() {
+    let report = "Project quota on /v (/dev/loop0)\n#0  0  0  0  00 [--------]\n#10000  8192  0  4096  00 [--none--]\n";
+    crate::testing::each(&[report.as_bytes()], |text| {
+        for (id, line) in parse(text, None).unwrap_or_default() {
+            let reading = line.reading();
+            assert!(reading.used.is_some_and(|used| used >= line.used), "{id} {line:?}");
+            assert_eq!(reading.limit.is_some(), line.has_limit(), "{id} {line:?}");
+        }
+    });
+    crate::testing::each_text(&["# names\n1:/v/a\n10000:/v/b:c\n", "ml:10000\n"], |text| {
+        tool::names(text, 0, 10_000);
+        tool::names(text, 1, 10_000);
+    });
+}
+
+#[test]
+fn a_figure_beyond_all_bytes_is_the_most_there_is_and_not_a_small_one() {
+    let line = Line { used: 1 << 54, soft: 0, hard: (1 << 54) + 1 };
+    assert_eq!((line.reading().used, line.reading().limit), (Some(u64::MAX), Some(u64::MAX)));
+}

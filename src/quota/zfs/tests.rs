@@ -57,3 +57,16 @@ fn what_is_not_on_zfs_is_refused_with_the_reason() {
     let Readiness::Unable { reason, .. } = Zfs.inspect(temp.path()).unwrap() else { panic!("unable") };
     assert!(reason.ends_with("is not on zfs"), "{reason}");
 }
+
+#[test]
+fn whatever_zfs_prints_is_passed_over_or_read() {
+    let get = "tank/a\tused\t8192\t-\ntank/a\tquota\t67108864\tlocal\ntank/a\tvfadm:limit\t9\tlocal\ntank/a@s\tused\t1\t-\n";
+    crate::testing::each_text(&[get, "tank/b\torigin\ttank/a@s\t-\n"], |text| {
+        let datasets = parse(text);
+        assert!(datasets.iter().all(|(name, _)| !name.contains(['@', '\t', '\n'])));
+        for (_, properties) in datasets.iter() {
+            let _ = (properties.reading(), properties.limit(), properties.is_raised());
+        }
+        datasets.origins().for_each(drop);
+    });
+}

@@ -5,6 +5,7 @@
 
 /// Flow collections nested deeper than this are refused: no record needs it, and the library's time grows with it.
 const MAX_DEPTH: usize = 100;
+const TOO_DEEP: &str = "nested more than 100 levels deep";
 
 /// So many values may stand in one piece of YAML, and one more for each 8 bytes of it. The YAML library holds some
 /// hundred bytes a value, and a hostile `[1,1,1,…` has a value every 2 bytes.
@@ -139,12 +140,32 @@ pub(super) fn first_comment(text: &str) -> Option<usize> {
     found
 }
 
+/// Where a line begins more block collections at once (`- - -`, `? ? ?`) than may be nested.
+fn deep_line(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut start = 0;
+    while start < bytes.len() {
+        let marks = bytes.get(start..).unwrap_or_default().iter();
+        let marks = marks
+            .take_while(|byte| matches!(byte, b' ' | b'\t' | b'-' | b'?'))
+            .filter(|byte| matches!(byte, b'-' | b'?'));
+        if marks.count() > MAX_DEPTH {
+            return Some(start);
+        }
+        start = line_end(bytes, start) + 1;
+    }
+    None
+}
+
 /// Refuses what could make the YAML library run for long or fill the memory, and anchors, which would tie
 /// records to each other.
 ///
 /// # Errors
 /// The offset of what is refused, and why.
 pub(super) fn guard(text: &str) -> Result<(), (usize, &'static str)> {
+    if let Some(at) = deep_line(text) {
+        return Err((at, TOO_DEEP));
+    }
     let (mut depth, mut values) = (0usize, 0usize);
     let allowed = MAX_VALUES + text.len() / 8;
     let mut fault = None;
@@ -162,7 +183,7 @@ pub(super) fn guard(text: &str) -> Result<(), (usize, &'static str)> {
             Piece::Reference => {
                 "anchors (&), aliases (*) and tags (!) are not supported: write the value itself, or quote the text"
             }
-            _ if depth > MAX_DEPTH => "nested more than 100 levels deep",
+            _ if depth > MAX_DEPTH => TOO_DEEP,
             _ if values > allowed => "more values than a record can hold",
             _ => return true,
         };
