@@ -102,9 +102,10 @@ impl Root {
 }
 
 fn missing(path: &Path) -> Error {
+    let root = shell_word(&path.display().to_string());
+    let make = if path.is_dir() { String::new() } else { format!("mkdir -p {root} && ") };
     Error::registry(format!("there is no registry at {}", path.join(FILE).display())).hint(format!(
-        "name another root with --root or VFADM_ROOT, or make one: vfadm --root {} init",
-        shell_word(&path.display().to_string())
+        "name another root with --root or VFADM_ROOT, or make one: vfadm --root {root} init; where volumes of a lost one are still there, bring it back: {make}vfadm --root {root} registry rebuild"
     ))
 }
 

@@ -372,3 +372,20 @@ fn after_the_highest_generation_nothing_is_committed() {
     lab.fails(9, "user add dave").says(&["is the highest: nothing can be committed after it"]);
     lab.ok("user list");
 }
+
+#[test]
+fn a_root_without_a_registry_names_rebuild_beside_init() {
+    let lab = lab();
+    let root = lab.root.display().to_string();
+    fs::remove_file(lab.registry()).unwrap();
+    fs::remove_dir_all(lab.root.join(".vfadm")).unwrap();
+    let rebuild = format!("bring it back: vfadm --root {root} registry rebuild");
+    lab.fails(9, "user list").says(&[
+        "there is no registry at ",
+        &format!("vfadm --root {root} init; "),
+        &rebuild,
+    ]);
+    let away = lab.dir().join("away").display().to_string();
+    let words = format!("bring it back: mkdir -p {away} && vfadm --root {away} registry rebuild");
+    lab.fails(9, &format!("--root {away} user list")).says(&[&words]);
+}
