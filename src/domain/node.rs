@@ -108,6 +108,15 @@ pub struct Sight {
     pub extra: Map<String, Value>,
 }
 
+impl Sight {
+    /// True where a directory is there, and no marker that can be read.
+    pub fn lacks_marker(&self) -> bool {
+        let state =
+            matches!(self.state, VolumeState::FellOff | VolumeState::Foreign | VolumeState::Unreadable);
+        state && self.marker_matches.is_none()
+    }
+}
+
 /// What a host has said of itself (`.vfadm/nodes/HOST.yaml`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Node {

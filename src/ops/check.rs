@@ -7,7 +7,7 @@ mod known;
 mod mend;
 mod records;
 mod repair;
-mod sidecars;
+pub(in crate::ops) mod sidecars;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

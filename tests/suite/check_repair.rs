@@ -1,6 +1,7 @@
 //! `check --repair`: what is mended, what is only told, and that it loses nothing without being asked.
 
 mod crash;
+mod losses;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -436,23 +437,4 @@ open(root + "/registry.yaml", "w").write("\n".join(lines))
     eprintln!("10,000 folders: repaired in {repaired:?}, looked through in {looked:?}");
     // A debug build on a machine that does other things too.
     assert!(looked < Duration::from_secs(10), "{looked:?}");
-}
-
-/// Where a whole scope is somewhere else, it comes back whole: no record, grant or sidecar is given up for it.
-#[test]
-fn a_scope_that_went_with_its_folders_is_brought_back_by_hand() {
-    let lab = site();
-    let scope = scope_of(&lab, "alice/data");
-    let was = scope.with_extension("was");
-    let before = lab.registry_text();
-    fs::rename(&scope, &was).unwrap();
-    let found = lab.run("check").exits(10);
-    assert!(found.stdout.contains("it held 2 vfolders"), "{found:?}");
-    for line in ["--yes check --repair --dry-run", "--yes check --repair"] {
-        lab.run(line).exits(10);
-        assert_eq!(lab.registry_text(), before, "{line}");
-        assert!(!scope.exists(), "{line}");
-    }
-    fs::rename(&was, &scope).unwrap();
-    lab.ok("check");
 }

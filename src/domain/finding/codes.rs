@@ -89,6 +89,12 @@ pub const CODES: &[Meaning] = &[
     ),
     row("volume_unusable", Error, ByHand, "A volume is not mounted, is another one, or does not answer."),
     row(
+        "marker_missing",
+        Error,
+        Asked,
+        "The marker of a volume is lost, and by the sidecars of its vfolders it is the volume; written again.",
+    ),
+    row(
         "volume_unreadable",
         Error,
         ByHand,
@@ -112,8 +118,8 @@ pub const CODES: &[Meaning] = &[
     row(
         "scope_missing",
         Error,
-        Check,
-        "The directory of a quota scope is not there; made again where no vfolder is recorded in it.",
+        Asked,
+        "The directory of a quota scope is not there; made again, empty, where nothing of it is left.",
     ),
     row(
         "vfolder_missing",

@@ -391,18 +391,16 @@ impl<'a> Disk<'a> {
                 continue;
             }
             let gone = !met && transit.is_none() && place.lacks_folder(Path::new(&at))?;
-            let message = match gone {
-                true => format!("there is nothing at {}", under.top.join(&at).display()),
-                false => error.message,
-            };
-            let finding = Finding::error("vfolder_missing", format!("vfolder {key}"), message);
-            let found = match gone {
+            self.found.push(match gone {
                 true => {
-                    Found::mended(finding.losing(), Mend::Forget { key }, "forgets its record and grants")
+                    let message = format!("there is nothing at {}", under.top.join(&at).display());
+                    Found::forgotten(key, folder.id, message)
                 }
-                false => Found::by_hand(finding),
-            };
-            self.found.push(found.about(folder.id));
+                false => {
+                    let finding = Finding::error("vfolder_missing", format!("vfolder {key}"), error.message);
+                    Found::by_hand(finding).about(folder.id)
+                }
+            });
         }
         Ok(())
     }

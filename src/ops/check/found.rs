@@ -98,6 +98,11 @@ pub enum Mend {
         /// Its key.
         key: String,
     },
+    /// A marker that is lost is written again.
+    Marker {
+        /// The volume.
+        volume: String,
+    },
     /// A sidecar goes.
     NoNote {
         /// On which volume.
@@ -138,6 +143,12 @@ impl Found {
     pub fn mended(finding: Finding, mend: Mend, how: &str) -> Found {
         let yes = if finding.loses_data { " --yes" } else { "" };
         Found { finding: finding.repair(format!("{REPAIR}{yes} {how}")), mend, folder: None }
+    }
+
+    /// A folder of which nothing is left.
+    pub fn forgotten(key: String, id: Uuid, message: String) -> Found {
+        let finding = Finding::error("vfolder_missing", format!("vfolder {key}"), message).losing();
+        Found::mended(finding, Mend::Forget { key }, "forgets its record and grants").about(id)
     }
 
     /// Says which folder it is about.

@@ -75,6 +75,12 @@ pub fn plan(state: &State<'_>, mend: &Mend) -> Result<Plan> {
             });
         }
         Mend::Note { section, key } => sidecar::follow(registry, section, key, &mut plan)?,
+        Mend::Marker { volume } => {
+            let record: Volume = registry.require(volume)?;
+            let at = VolumeAt::new(registry.header.registry, volume, &record);
+            let marker = sidecar::marker(registry, volume, &record);
+            plan.steps.push(Step::Mark { volume: at, marker, update: false });
+        }
         Mend::NoNote { volume, dir, name } => {
             let record: Volume = registry.require(volume)?;
             let volume = VolumeAt::new(registry.header.registry, volume, &record);

@@ -20,6 +20,7 @@ use crate::host::files;
 use crate::ops::scope::{self, Site};
 use crate::ops::sidecar;
 use crate::plan::Step;
+use crate::registry::document::plain;
 use crate::registry::root::{LAYOUT, MARKER};
 use crate::registry::{Change, Registry};
 
@@ -107,8 +108,11 @@ pub fn read_scope(notes: Option<&Dir>, scope: &str) -> Result<Option<ToldScope>>
 }
 
 fn read<T: DeserializeOwned>(notes: Option<&Dir>, name: &str) -> Option<T> {
-    let text = files::read(notes?, name, MOST).ok()??;
-    serde_yaml::from_slice(&text).ok()
+    decode(&files::read(notes?, name, MOST).ok()??)
+}
+
+fn decode<T: DeserializeOwned>(text: &[u8]) -> Option<T> {
+    plain(text.to_vec()).ok()
 }
 
 /// How a note differs from what it should be.
@@ -122,11 +126,15 @@ fn compare(expected: &str, found: &[u8], generation: u64) -> Option<Differs> {
     let counted = |line: &&str| line.starts_with("generation: ");
     let lines =
         |text: &str| text.lines().filter(|line| !counted(line)).map(str::to_owned).collect::<Vec<_>>();
-    if std::str::from_utf8(found).is_ok_and(|found| lines(found) == lines(expected)) {
-        return None;
+    let ahead = |written: u64| format!("it is of generation {written}, which the registry has not reached");
+    if let Some(found) = std::str::from_utf8(found).ok().filter(|found| lines(found) == lines(expected)) {
+        let written = found.lines().find_map(|line| line.strip_prefix("generation: ")?.parse().ok());
+        // What is mended without a change of the registry is written ahead of it.
+        let next = generation.saturating_add(1);
+        return written.filter(|written| *written > next).map(|written| Differs::Stale(ahead(written)));
     }
     let meant = |text: &[u8]| {
-        serde_yaml::from_slice::<Value>(text).map(|mut value| {
+        plain::<Value>(text.to_vec()).map(|mut value| {
             let written = value.as_object_mut().and_then(|map| map.remove("generation"));
             // A marker is not written for what the kernel still has to free.
             if let Some(volume) = value.get_mut("volume").and_then(Value::as_object_mut) {
@@ -292,5 +300,22 @@ impl Disk<'_> {
             Found::mended(finding, mend, AGAIN)
         }));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FOLDER: &str = "owner: user/alice\nname: data\ngeneration: 4\nvfolder:\n  id: 3d1d94f0-0f6d-4e7b-b1a6-5a0a8e6f1214\n  \
+                          volume: fast\n  status: ready\n  created_at: 2026-11-20T09:00:00Z\n";
+
+    #[test]
+    fn a_hostile_sidecar_is_refused_at_once() {
+        assert!(decode::<Told>(FOLDER.as_bytes()).is_some());
+        crate::testing::each_yaml(&[FOLDER], MOST as usize, |text| {
+            decode::<Told>(text);
+            compare(FOLDER, text, 4);
+        });
     }
 }

@@ -7,11 +7,14 @@ use crate::domain::finding::Finding;
 use crate::domain::node::{Sight, VolumeState};
 use crate::domain::record::{Status, Volume};
 use crate::host::apart;
+use crate::host::dir::Dir;
 use crate::ops::State;
-use crate::ops::check::{Disk, Found, Known, Mend};
-use crate::ops::scope;
+use crate::ops::check::{Disk, Found, Known, Mend, sidecars};
+use crate::ops::scope::{self, Site};
 use crate::plan::{VolumeAt, look};
 use crate::quota::{self, Readiness, ScopeAt};
+use crate::registry::Registry;
+use crate::registry::root::PRIVATE;
 
 /// What is wrong where limits would have to be switched on.
 pub(in crate::ops) const LIMITS_OFF: &str = "quotas were switched off on its filesystem: no limit holds";
@@ -36,10 +39,18 @@ pub(in crate::ops) fn look(
     let at: Vec<VolumeAt> =
         volumes.iter().map(|(name, volume)| VolumeAt::new(registry.header.registry, name, volume)).collect();
     let sights = look::look(&at)?;
-    let usable: Vec<usize> = (0..at.len()).filter(|index| sights[*index].state.is_usable()).collect();
-    let answers = apart::each(&usable, look::SILENCE, |index| {
+    let answering: Vec<usize> = (0..at.len()).filter(|index| answers_at_all(&sights[*index])).collect();
+    let answers = apart::each(&answering, look::SILENCE, |index| {
         let mut found = Vec::new();
         let (at, volume) = (&at[*index], &volumes[*index].1);
+        if !sights[*index].state.is_usable() {
+            let found = if knows_itself(registry, at, volume) {
+                lost_marker(at, &sights[*index])
+            } else {
+                unusable(at, &sights[*index])
+            };
+            return Ok(vec![found]);
+        }
         check_usable(state, known, (at, volume), &sights[*index], &mut found)?;
         if sights[*index].state == VolumeState::ReadOnly {
             found.iter_mut().for_each(Found::cannot_be_mended_here);
@@ -49,7 +60,7 @@ pub(in crate::ops) fn look(
     let mut answers = answers.into_iter();
     let mut found = Vec::new();
     for (at, sight) in at.iter().zip(sights) {
-        let answer = if sight.state.is_usable() { answers.next() } else { None };
+        let answer = if answers_at_all(&sight) { answers.next() } else { None };
         match answer {
             None => found.push(unusable(at, &sight)),
             Some(None) => found.push(unusable(at, &look::silent(at, look::SILENCE))),
@@ -57,6 +68,43 @@ pub(in crate::ops) fn look(
         }
     }
     Ok(found)
+}
+
+/// Whether there is something to be looked at.
+fn answers_at_all(sight: &Sight) -> bool {
+    sight.state.is_usable() || sight.lacks_marker()
+}
+
+/// Whether what stands there without its marker is the volume all the same: of each folder that the registry has there
+/// the sidecar or the directory may be missing, but one has both, and no sidecar tells of another volume.
+fn knows_itself(registry: &Registry, at: &VolumeAt, volume: &Volume) -> bool {
+    let look = || -> Result<bool> {
+        let top = Dir::open(&at.path)?;
+        if top.stat(PRIVATE)?.is_none() {
+            return Ok(false);
+        }
+        let notes = top.open_dir(PRIVATE)?;
+        let mut known = false;
+        for (site, _) in scope::present(registry, &at.name, volume)? {
+            let of_scope = sidecars::of_scope(Some(&notes), &site.place.dir)?;
+            for (_, folder) in scope::folders(registry, &site.place.owner, &at.name)? {
+                let Some(told) = sidecars::read_folder(of_scope.as_ref(), folder.id)? else { continue };
+                if told.vfolder.volume != at.name {
+                    return Ok(false);
+                }
+                known |= site.place.path().join(folder.place()).symlink_metadata().is_ok();
+            }
+        }
+        Ok(known)
+    };
+    look().unwrap_or(false)
+}
+
+fn lost_marker(at: &VolumeAt, sight: &Sight) -> Found {
+    let why = sight.reason.as_deref().unwrap_or_default();
+    let message = format!("{why}; by its sidecars it is this volume");
+    let finding = Finding::error("marker_missing", subject(at), message).losing();
+    Found::mended(finding, Mend::Marker { volume: at.name.clone() }, "writes it again")
 }
 
 fn unusable(at: &VolumeAt, sight: &Sight) -> Found {
@@ -113,6 +161,38 @@ fn check_usable(
     Ok(())
 }
 
+/// A scope that cannot be opened, and where nothing of it is left, the folders that went with it: all is told at once,
+/// so that nobody agrees to less than is lost.
+fn lacks_scope(registry: &Registry, finding: Finding, site: &Site, all: &mut Vec<Found>) -> Result<()> {
+    if !site.place.is_gone().unwrap_or(false) {
+        all.push(Found::by_hand(finding));
+        return Ok(());
+    }
+    let mut missing = Vec::new();
+    for (key, folder) in scope::folders(registry, &site.place.owner, &site.place.volume.name)? {
+        // Without a scope there is nothing of these either, and they are findings of their own.
+        if folder.status == Status::Purging || folder.clone.is_some() || folder.transfer.is_some() {
+            continue;
+        }
+        let path = site.place.path().join(folder.place());
+        let message = format!("there is nothing at {}: its quota scope is not there", path.display());
+        missing.push(Found::forgotten(key, folder.id, message));
+    }
+    let mend = Mend::MakeScope { key: site.key() };
+    all.push(match missing.len() {
+        0 => Found::mended(finding, mend, "makes it again, empty"),
+        count => {
+            let held = if count == 1 { "1 vfolder".to_owned() } else { format!("{count} vfolders") };
+            let message =
+                format!("{}; it held {held}: put it back, if it was only moved away", finding.message);
+            let finding = Finding { message, ..finding }.losing();
+            Found::mended(finding, mend, "makes it again, empty")
+        }
+    });
+    all.extend(missing);
+    Ok(())
+}
+
 fn check_scopes(
     state: &State<'_>,
     known: Option<&Known>,
@@ -121,26 +201,11 @@ fn check_scopes(
 ) -> Result<()> {
     let registry = state.registry;
     let sites = scope::present(registry, &at.name, volume)?;
-    let sites = scope::usable(at, sites, |finding, site| {
-        let gone = site.place.is_gone().unwrap_or(false);
-        let holds = scope::folders(registry, &site.place.owner, &at.name);
-        let folders = holds.unwrap_or_default().len();
-        all.push(match (gone, folders) {
-            (true, 0) => {
-                Found::mended(finding, Mend::MakeScope { key: site.key() }, "makes it again, empty")
-            }
-            // Where it is somewhere, it can come back whole: nothing is made in its place.
-            (true, folders) => {
-                let held = if folders == 1 { "1 vfolder".to_owned() } else { format!("{folders} vfolders") };
-                let finding = Finding { message: format!("{}; it held {held}", finding.message), ..finding };
-                Found::by_hand(finding.repair(format!(
-                    "bring {} back; what has gone for good is forgotten by vfadm vfolder delete VFOLDER --purge",
-                    site.place.path().display()
-                )))
-            }
-            (false, _) => Found::by_hand(finding),
-        });
-    })?;
+    let mut unusable = Vec::new();
+    let sites = scope::usable(at, sites, |finding, site| unusable.push((finding, site.clone())))?;
+    for (finding, site) in unusable {
+        lacks_scope(registry, finding, &site, all)?;
+    }
     let places: Vec<ScopeAt<'_>> = sites.iter().map(|(site, _)| site.place.at()).collect();
     if at.storage.driver.limits_scopes() && quota::is_set_here(&at.storage) {
         let readings = at.driver().read(&at.path, &places)?;

@@ -246,6 +246,18 @@ pub const DAMAGES: &[Damage] = &[
         repair: ByHand,
     },
     Damage {
+        code: "marker_missing",
+        what: "the marker was removed",
+        make: |lab| fs::remove_file(lab.volume.join(".vfadm-volume.yaml")).unwrap(),
+        repair: Losing,
+    },
+    Damage {
+        code: "marker_missing",
+        what: "the marker is of other bytes",
+        make: |lab| fs::write(lab.volume.join(".vfadm-volume.yaml"), [0xff, 0, b'\n', b'{']).unwrap(),
+        repair: Losing,
+    },
+    Damage {
         code: "marker_stale",
         what: "the marker tells of another name",
         make: |lab| {
@@ -291,6 +303,21 @@ pub const DAMAGES: &[Damage] = &[
             fs::write(lab.registry(), before).unwrap();
         },
         repair: Losing,
+    },
+    Damage {
+        code: "sidecar_stale",
+        what: "a sidecar is of a generation that is still to come",
+        make: |lab| {
+            let path = sidecar(lab, "alice/data");
+            let text = fs::read_to_string(&path).unwrap();
+            let ahead = |line: &str| match line.starts_with("generation: ") {
+                true => "generation: 9007199254740991".to_owned(),
+                false => line.to_owned(),
+            };
+            let lines: Vec<String> = text.lines().map(ahead).collect();
+            fs::write(&path, format!("{}\n", lines.join("\n"))).unwrap();
+        },
+        repair: Harmless,
     },
     Damage {
         code: "sidecar_left",
