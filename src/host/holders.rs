@@ -6,11 +6,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::error::Error;
+use super::process;
 use super::program::{self, Program, Said};
 use crate::domain::holder::{Engine, Holder, Life};
 
 /// How long one of them may take. The registry may be locked meanwhile, and no answer is an answer: unknown.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// So often a container is removed that is still there then, and so long after the last time.
+const ATTEMPTS: usize = 4;
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Who is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,13 +82,33 @@ pub fn remove_container(container: &Holder) -> crate::host::Result<bool> {
     if !Tool::Engine(*engine).is_installed() {
         return Ok(false);
     }
-    let program = Program::new(engine.name()).deadline(DEADLINE).with_environment();
-    let program = match engine {
-        Engine::Runc => program.args(["delete", "--force", name]),
-        Engine::Podman => program.args(["rm", "--force", "--time", "0", name]),
-        Engine::Docker | Engine::Nerdctl => program.args(["rm", "--force", name]),
-    };
-    Ok(program.run()?.status == 0)
+    let (tool, names) = (Tool::Engine(*engine), std::slice::from_ref(name));
+    let told = || tool.line(names).with_environment().run();
+    // An engine that was killed while it started a container may take it for one that does not run.
+    let init = told().ok().and_then(|said| answers::init(*engine, name, &said));
+    let init = init.and_then(|pid| Some((pid, process::start_time(pid)?)));
+    let (mut removed, mut complaint) = (false, String::new());
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        let program = Program::new(engine.name()).deadline(DEADLINE).with_environment();
+        let program = match engine {
+            Engine::Runc => program.args(["delete", "--force", name]),
+            Engine::Podman => program.args(["rm", "--force", "--time", "0", name]),
+            Engine::Docker | Engine::Nerdctl => program.args(["rm", "--force", name]),
+        };
+        let said = program.run()?;
+        removed |= said.status == 0;
+        if let Some((pid, start)) = init {
+            process::kill(pid, start);
+        }
+        if tool.read(names, &told()?).pop() != Some(Life::Alive) {
+            return Ok(removed);
+        }
+        complaint = said.complaint();
+    }
+    Err(Error::Program(format!("{} could not remove the container {name}: {complaint}", engine.name())))
 }
 
 /// Who knows something of a holder, and by what name.

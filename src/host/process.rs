@@ -75,13 +75,21 @@ pub fn end(pid: u32, start: u64, patience: std::time::Duration) -> Result<()> {
     while alive() && std::time::Instant::now() < until {
         pause()?;
     }
-    if alive() {
-        let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
-    }
+    self::kill(pid, start);
     while alive() {
         pause()?;
     }
     Ok(())
+}
+
+/// Kills a process, where it is still the one that began then.
+pub fn kill(pid: u32, start: u64) {
+    if start_time(pid) == Some(start) {
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid.cast_signed()),
+            nix::sys::signal::Signal::SIGKILL,
+        );
+    }
 }
 
 fn parent_of(pid: u32) -> Option<u32> {

@@ -171,8 +171,9 @@ pub fn run(ctx: &Context, request: Run, by: &By) -> Result<(u8, Vec<String>)> {
     // An engine that was killed may leave its container running; where it has gone already, that is fine.
     if let Some(container) = &left
         && status.as_ref().map_or(true, |status| *status > 128)
+        && let Err(error) = holders::remove_container(container)
     {
-        let _ = holders::remove_container(container);
+        warnings.push(error.to_string());
     }
     if let Err(error) = run::forget(ctx, &name, id) {
         warnings.push(format!("the record of session {name} could not be removed: {error}"));

@@ -39,6 +39,16 @@ pub fn engine(engine: Engine, names: &[String], said: &Said) -> Vec<Life> {
     names.iter().map(answer).collect()
 }
 
+/// The first process of a container, as `inspect` or `runc list` tells it; `None` where it has none.
+pub fn init(engine: Engine, name: &str, said: &Said) -> Option<u32> {
+    let found: Vec<Value> = serde_json::from_slice(&said.stdout).ok()?;
+    let pid = match engine {
+        Engine::Runc => &found.iter().find(|c| c["id"] == name)?["pid"],
+        _ => &found.iter().find(|c| is_called(c, name))?["State"]["Pid"],
+    };
+    pid.as_u64().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 1)
+}
+
 /// True when a document of `inspect` is about this container. Docker writes a slash before the name.
 fn is_called(container: &Value, name: &str) -> bool {
     let by_name = container["Name"].as_str().is_some_and(|n| n.trim_start_matches('/') == name);
@@ -211,6 +221,23 @@ mod tests {
     }
 
     #[test]
+    fn the_first_process_of_a_container_is_told() {
+        let inspected = r#"[{"Id":"x","Name":"/a","State":{"Status":"running","Pid":42}}]"#;
+        let listed = r#"[{"id":"b","pid":7,"status":"running"},{"id":"a","pid":43,"status":"running"}]"#;
+        let stopped = r#"[{"Id":"x","Name":"a","State":{"Status":"exited","Pid":0}}]"#;
+        for (engine, stdout, expected) in [
+            (Engine::Docker, inspected, Some(42)),
+            (Engine::Runc, listed, Some(43)),
+            (Engine::Podman, stopped, None),
+            (Engine::Podman, "[]", None),
+            (Engine::Runc, "null", None),
+        ] {
+            let said = Said { line: "x".to_owned(), status: 0, stdout: stdout.into(), stderr: Vec::new() };
+            assert_eq!(init(engine, "a", &said), expected, "{stdout}");
+        }
+    }
+
+    #[test]
     fn whatever_a_tool_says_each_name_has_one_answer() {
         let samples: [&[u8]; 6] = [
             br#"[{"Id":"0123456789abcdef","Name":"/a","State":{"Status":"running"}}]"#,
@@ -231,6 +258,7 @@ mod tests {
                     systemctl(&names, &said),
                     squeue(&names, &said),
                 ];
+                let _ = (init(Engine::Docker, "a", &said), init(Engine::Runc, "a", &said));
                 assert!(all.iter().all(|lives| lives.len() == names.len()));
             }
         });
