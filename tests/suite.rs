@@ -27,6 +27,7 @@ mod suite {
     mod engine_parsers;
     mod engine_runs;
     mod engines;
+    mod environment;
     mod exit_codes;
     mod failures;
     mod generated;

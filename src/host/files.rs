@@ -11,8 +11,13 @@ use nix::sys::stat::Mode;
 use super::dir::{Dir, without_trace};
 use super::error::{Error, Result};
 
+/// To its owner alone.
+const OWN: u32 = 0o600;
+
 /// Reads a file of at most `most` bytes; `None` when there is none.
 pub fn read(dir: &Dir, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
+    // On CephFS another node may first have to write back what it holds.
+    super::apart::beat();
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let file = match without_trace(flags, |flags| openat(dir, name, flags, Mode::empty())) {
         Ok(fd) => File::from(fd),
@@ -77,8 +82,11 @@ pub fn write_draft(dir: &Dir, name: &str, bytes: &[u8], like: Ownership) -> Resu
 
 /// Gives the draft its name, in place of what had it, and makes that durable.
 pub fn publish_draft(dir: &Dir, name: &str) -> Result<()> {
-    nix::fcntl::renameat(dir, draft_name(name).as_str(), dir, name)
-        .map_err(|e| Error::path("replace", dir.join(name), e))?;
+    let draft = draft_name(name);
+    if let Err(e) = nix::fcntl::renameat(dir, draft.as_str(), dir, name) {
+        let _ = dir.remove_file(&draft);
+        return Err(Error::path("replace", dir.join(name), e));
+    }
     dir.sync()
 }
 
@@ -103,7 +111,7 @@ pub fn append_line(dir: &Dir, name: &str, line: &[u8]) -> Result<()> {
     let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let fd = openat(dir, name, flags, Mode::from_bits_truncate(0o600)).map_err(|e| failed(e.into()))?;
     let mut file = File::from(fd);
-    let length = file.metadata().map_err(failed)?.len();
+    let length = own(&file).map_err(failed)?;
     let mut text = Vec::with_capacity(line.len() + 2);
     if let Some(last) = length.checked_sub(1) {
         let mut byte = [0];
@@ -122,9 +130,20 @@ pub fn append_line(dir: &Dir, name: &str, line: &[u8]) -> Result<()> {
 /// Opens a file for reading and writing, making it (0600) if need be.
 pub fn open_or_create(dir: &Dir, name: &str) -> Result<File> {
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(dir, name, flags, Mode::from_bits_truncate(0o600))
-        .map(File::from)
-        .map_err(|e| Error::path("open", dir.join(name), e))
+    let failed = |e: std::io::Error| Error::path("open", dir.join(name), e);
+    let fd = openat(dir, name, flags, Mode::from_bits_truncate(0o600)).map_err(|e| failed(e.into()))?;
+    let file = File::from(fd);
+    own(&file).map_err(failed)?;
+    Ok(file)
+}
+
+/// Gives a file that may have just been made the rights that a umask can have taken from its owner; its length.
+fn own(file: &File) -> std::io::Result<u64> {
+    let meta = file.metadata()?;
+    if meta.permissions().mode() & OWN != OWN {
+        file.set_permissions(std::fs::Permissions::from_mode(OWN))?;
+    }
+    Ok(meta.len())
 }
 
 /// Opens an existing file for reading and writing; `None` when there is none.

@@ -109,20 +109,18 @@ pub fn execute(locked: &mut Locked, plan: &Plan, command: &str) -> Result<Vec<St
     let concerned = owners::concerned(&locked.registry, &plan.changes);
     if plan.steps.is_empty() && plan.after.is_empty() {
         signals::check()?;
-        locked.commit(&plan.changes, plan.noted())?;
+        let committed = locked.commit(&plan.changes, plan.noted());
+        committed.map_err(|error| told_if_in_force(locked, generation, error))?;
         warnings.extend(if concerned { owners::write(&locked.registry) } else { None });
         return Ok(warnings);
     }
     let intent = Intent::begin(&locked.root, command, generation, None, &plan.steps, &plan.after)?;
     let mut effects = Effects::default();
     if let Err(error) = run_and_commit(locked, plan, &mut effects) {
-        // The rename may have happened although the sync after it failed: then the change is in force.
-        if committed_on_disk(locked, generation) {
-            let message =
-                format!("{}; the change is in force, but a power cut may take it back", error.message);
-            return Err(Error { message, ..error });
-        }
-        return Err(give_up(intent, plan, error));
+        return Err(match committed_on_disk(locked, generation) {
+            true => told_if_in_force(locked, generation, error),
+            false => give_up(intent, plan, error),
+        });
     }
     warnings.extend(if concerned { owners::write(&locked.registry) } else { None });
     for step in &plan.after {
@@ -154,7 +152,7 @@ pub fn replace(
         if !committed_on_disk(locked, generation) {
             intent.end()?;
         }
-        return Err(error);
+        return Err(told_if_in_force(locked, generation, error));
     }
     let mut effects = Effects::default();
     let failed = after.iter().filter_map(|step| Some((step, step.run(&mut effects).err()?)));
@@ -174,6 +172,15 @@ fn run_and_commit(locked: &mut Locked, plan: &Plan, effects: &mut Effects) -> Re
 
 fn committed_on_disk(locked: &Locked, generation: u64) -> bool {
     crate::registry::load(&locked.root).is_ok_and(|r| r.header.generation > generation)
+}
+
+/// The rename may have happened although the sync after it failed: then the change is in force.
+fn told_if_in_force(locked: &Locked, generation: u64, error: Error) -> Error {
+    if !committed_on_disk(locked, generation) {
+        return error;
+    }
+    let message = format!("{}; the change is in force, but a power cut may take it back", error.message);
+    Error { message, ..error }
 }
 
 fn give_up(intent: Intent, plan: &Plan, error: Error) -> Error {

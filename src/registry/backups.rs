@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use super::generation::MOST_GENERATION;
 use super::load::MOST_BYTES;
@@ -14,6 +16,7 @@ use crate::host::dir::Dir;
 use crate::host::files;
 
 const FOLDER: &str = "backups";
+const TIME: &str = "%Y%m%dT%H%M%SZ";
 /// Ten earlier ones, and the present one.
 const LAST: usize = 11;
 const HOURS: usize = 24;
@@ -55,16 +58,27 @@ impl Backup {
 /// Keeps the present file as a backup, unless it is kept already, and drops the ones that are not kept any longer.
 pub(super) fn keep(root: &Root, generation: u64, now: Timestamp) -> Result<()> {
     let folder = root.private(FOLDER)?;
-    if list(root)?.last().is_some_and(|newest| is_present(root, &folder, newest)) {
+    let newest = list(root)?.pop();
+    if newest.as_ref().is_some_and(|newest| is_present(root, &folder, newest)) {
         return Ok(());
     }
-    let time = now.strftime("%Y%m%dT%H%M%SZ").to_string();
-    let backup = Backup { generation, time };
+    let backup = Backup { generation, time: time_after(newest.as_ref(), generation, now) };
     files::link(root.dir(), FILE, &folder, &backup.name())?;
     for old in surplus(list(root)?) {
         folder.remove_file(old.name())?;
     }
     Ok(())
+}
+
+/// The time that a backup is named by: the present one, unless the clock was put back. They are sorted by it, and the oldest go.
+fn time_after(newest: Option<&Backup>, generation: u64, now: Timestamp) -> String {
+    let time = |at: Timestamp| at.strftime(TIME).to_string();
+    let Some(newest) = newest.filter(|newest| newest.time >= time(now)) else { return time(now) };
+    if generation > newest.generation {
+        return newest.time.clone();
+    }
+    let second = |text: &str| TimeZone::UTC.to_timestamp(DateTime::strptime(TIME, text).ok()?).ok();
+    second(&newest.time).map_or_else(|| newest.time.clone(), |at| time(at + SignedDuration::from_secs(1)))
 }
 
 /// True when a backup and the present file are one: what breaks one of them in place breaks both.
@@ -168,6 +182,23 @@ mod tests {
         assert_eq!(one.name(), "registry-0000000042-20261123T041209Z.yaml");
         assert_eq!(Backup::parse(&one.name()), Some(one));
         assert_eq!(Backup::parse("other.yaml"), None);
+    }
+
+    #[test]
+    fn a_clock_that_was_put_back_keeps_the_order() {
+        let now: Timestamp = "2026-11-23T04:12:09Z".parse().unwrap();
+        for (newest, generation, expected) in [
+            (None, 7, "20261123T041209Z"),
+            (Some(backup(6, "20261123T041208Z")), 7, "20261123T041209Z"),
+            (Some(backup(6, "20261123T041209Z")), 7, "20261123T041209Z"),
+            (Some(backup(6, "20271231T235959Z")), 7, "20271231T235959Z"),
+            // An earlier generation was brought back.
+            (Some(backup(9, "20261123T041209Z")), 7, "20261123T041210Z"),
+            (Some(backup(9, "20271231T235959Z")), 7, "20280101T000000Z"),
+            (Some(backup(9, "of no time")), 7, "of no time"),
+        ] {
+            assert_eq!(time_after(newest.as_ref(), generation, now), expected, "{newest:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod cases;
 mod failing;
+mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,8 +1,8 @@
 //! Many administrators and cron jobs at once.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use crate::support::{Lab, Output};
+use crate::support::{Lab, Output, VFADM, system, wait_until};
 
 use super::consistency::{assert_whole, no_intents, records};
 
@@ -63,4 +63,28 @@ fn opposite_commands_leave_one_whole_state() {
     assert_whole(&lab, "deletes, restores, purges and renames at once");
     no_intents(&lab, "deletes, restores, purges and renames at once");
     lab.ok("registry check");
+}
+
+/// Whoever dies while it holds the lock gives it back; whoever only takes long keeps no reader waiting.
+#[test]
+fn the_lock_goes_with_its_holder_and_readers_need_none() {
+    let lab = Lab::plain();
+    lab.ok("vfolder create alice/data");
+    let mut strace = Command::new("/usr/bin/strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=renameat"]);
+    strace
+        .args(["-e", "inject=renameat:delay_enter=60000000:when=1"])
+        .arg(VFADM)
+        .args(["user", "add", "slow"]);
+    let mut slow = strace.env("VFADM_ROOT", &lab.root).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the lock is held", || lab.run("user set alice --max-vfolders 9 --lock-timeout 0s").code == 7);
+    lab.ok("vfolder list").prints(&["data"]);
+    lab.ok("check").quiet();
+    lab.fails(7, "user add bob2 --lock-timeout 0s").says(&["vfadm user add slow", "has held it since"]);
+    system("/usr/bin/pkill", &["-KILL", "-P", &slow.id().to_string()]);
+    slow.wait().unwrap();
+    lab.ok("user add next");
+    lab.fails(3, "user show slow");
+    no_intents(&lab, "a holder that died");
+    lab.ok("check").quiet();
 }

@@ -13,17 +13,17 @@ use crate::suite::consistency::{assert_whole, kernel_matches_registry, no_intent
 use crate::support::{Lab, Output};
 
 /// What a call answers, and the words for it.
-const ERRORS: [(&str, &str); 3] =
+pub(super) const ERRORS: [(&str, &str); 3] =
     [("ENOSPC", "No space left on device"), ("EIO", "Input/output error"), ("EDQUOT", "Disk quota exceeded")];
 
 /// Calls that a filesystem can refuse so.
-const REFUSABLE: &str = "open openat openat2 creat write writev pwrite64 pwritev pwritev2 rename renameat renameat2 mkdir \
+pub(super) const REFUSABLE: &str = "open openat openat2 creat write writev pwrite64 pwritev pwritev2 rename renameat renameat2 mkdir \
     mkdirat link linkat symlink symlinkat unlink unlinkat rmdir mknod mknodat fsync fdatasync syncfs chmod fchmod fchmodat \
     fchmodat2 chown fchown lchown fchownat truncate ftruncate fallocate copy_file_range setxattr lsetxattr fsetxattr \
     removexattr utimensat ioctl";
 
 /// Of so many calls one is tried, unless `VFADM_CRASH` is set. No multiple of the number of errors.
-const SAMPLE: usize = 4;
+pub(super) const SAMPLE: usize = 4;
 
 /// All that an acknowledged change is in.
 fn state(lab: &Lab) -> BTreeMap<&'static str, BTreeMap<String, Value>> {
@@ -86,7 +86,7 @@ fn fail_everywhere(lab: &Lab, case: &Case) {
 }
 
 /// A sentence with the kernel's words, and an exit code for it.
-fn told(out: &Output, words: &str, at: &str) {
+pub(super) fn told(out: &Output, words: &str, at: &str) {
     // 1: what was done could not be printed.
     assert!([1, 8, 9].contains(&out.code), "{at}");
     assert!(out.stderr.contains("error: ") && out.stderr.contains(words), "{at}");

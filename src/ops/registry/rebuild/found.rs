@@ -169,7 +169,6 @@ fn site(path: &Path) -> Result<Option<Site>> {
 }
 
 fn read<T: DeserializeOwned>(dir: &Dir, name: &str, most: u64) -> Result<Option<T>> {
-    apart::beat();
     let Some(bytes) = files::read(dir, name, most)? else { return Ok(None) };
     plain(bytes).map(Some).map_err(|e| Error::registry(format!("{}: {e}", dir.join(name).display())))
 }
