@@ -1,6 +1,7 @@
 //! What is not as it should be: the registry against sidecars, directories, limits, mounts and sessions. Looking writes
 //! nothing, not even an access time; [`repair`] mends.
 
+mod charges;
 mod disk;
 mod found;
 mod known;

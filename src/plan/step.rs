@@ -145,6 +145,13 @@ pub enum Step {
         /// Those that it gets.
         to: (u32, u32, u32),
     },
+    /// Charges a folder to its scope.
+    Charge {
+        /// Its scope.
+        scope: ScopePlace,
+        /// Its path below the scope.
+        path: PathBuf,
+    },
     /// Moves a folder within its scope by one rename.
     MoveFolder {
         /// In which scope.
@@ -296,6 +303,9 @@ impl Step {
                 let path: PathBuf = scope.path().join(path).components().collect();
                 format!("give {} to {uid}:{gid} with the mode {mode:04o}", path.display())
             }
+            Step::Charge { scope, path } => {
+                format!("charge {} to its quota scope", scope.path().join(path).display())
+            }
             Step::MoveFolder { scope, from, to } => {
                 format!("move {} to {}", scope.path().join(from).display(), to.display())
             }
@@ -370,6 +380,9 @@ impl Step {
                 folder::make_folder(scope, path, (*uid, *gid), *mode)
             }
             Step::SetAccess { scope, path, folder, to, .. } => folder::set_access(scope, path, *folder, *to),
+            Step::Charge { scope, path } => {
+                scope.volume.driver().charge(&scope.at(), &scope.open_folder(path)?)
+            }
             Step::MoveFolder { scope, from, to } => folder::move_folder(scope, from, to),
             Step::HandOver { from, at, to, place } => folder::hand_over((from, at), (to, place)),
             Step::Snapshot { from, at, to, staged, place } => {
@@ -435,6 +448,8 @@ impl Step {
                 scope.volume.driver().prepare_scope(&scope.at())?;
                 quota::ensure_limit(&*scope.volume.driver(), &scope.at(), *limit).map(|_| ())
             }
+            // It belongs there.
+            Step::Charge { .. } => Ok(()),
             // They are made again by who needs them.
             Step::Prune { .. } => Ok(()),
             // Sidecars follow the registry, which did not change.

@@ -19,7 +19,7 @@ mod snapshot;
 pub(super) mod subvolume;
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::libc;
@@ -284,8 +284,23 @@ impl QuotaDriver for Btrfs {
         }
     }
 
+    fn uncharged(&self, scope: &ScopeAt<'_>, folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
+        match scope.folders {
+            Folders::Subvolume => handover::uncharged(scope, folders),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn charge(&self, scope: &ScopeAt<'_>, folder: &Dir) -> Result<()> {
+        handover::charge(&plain::open_volume(scope.volume)?, folder, qgroup(scope)?)
+    }
+
     fn audit(&self, volume: &Path, scopes: &[ScopeAt<'_>], found: &mut dyn FnMut(Escape)) -> Result<()> {
         audit::audit(volume, scopes, found)
+    }
+
+    fn mend(&self, volume: &Path, scopes: &[ScopeAt<'_>], escape: &Escape) -> Result<()> {
+        audit::mend(volume, scopes, escape)
     }
 
     fn capacities(&self, volume: &Path) -> Result<Vec<Capacity>> {

@@ -15,7 +15,7 @@ mod testing;
 mod zfs;
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::domain::error::{Error, Result};
 use crate::domain::quota::{DriverKind, Enforcement, Folders, Storage};
@@ -287,6 +287,17 @@ pub trait QuotaDriver: Send + Sync {
     /// interrupted; an unfinished one is removed by [`QuotaDriver::remove_folder`].
     fn send(&self, _from: PlaceIn<'_>, _to: PlaceIn<'_>, _progress: &dyn Progress) -> Result<bool> {
         Ok(false)
+    }
+
+    /// Those of the folders of a scope, by their paths below it, that the storage does not charge to it, as far as that
+    /// can be told without a walk.
+    fn uncharged(&self, _scope: &ScopeAt<'_>, _folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+
+    /// Charges such a folder to its scope.
+    fn charge(&self, _scope: &ScopeAt<'_>, folder: &Dir) -> Result<()> {
+        Err(Error::storage(format!("{} cannot be charged to its quota scope", folder.path().display())))
     }
 
     /// Looks for what gets past the limits of these scopes, and for what the storage holds without one of them. Walks

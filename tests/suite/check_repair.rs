@@ -5,6 +5,7 @@ mod losses;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -76,6 +77,55 @@ fn the_recorded_limit_is_set_again() {
     lab.run("check --repair").exits(0).says(&["mended: quota scope user/alice@local"]);
     assert_eq!(kernel_limits(&lab.volume)[&id], Some(64 << 20));
     assert_eq!(codes(&lab), [""; 0]);
+}
+
+/// What is charged to nobody has no limit.
+#[test]
+fn a_folder_out_of_its_qgroup_is_charged_there_again() {
+    let lab = populated(Lab::btrfs());
+    lab.ok("quota set alice 64m");
+    let mount = lab.volume.to_str().unwrap().to_owned();
+    let number =
+        |owner: &str| records(&lab, "scopes")[&format!("user/{owner}@local")]["kernel_id"].as_u64().unwrap();
+    let subvolume = |path: &Path| {
+        let shown = system("/usr/bin/btrfs", &["inspect-internal", "rootid", path.to_str().unwrap()]);
+        format!("0/{}", shown.trim())
+    };
+    lab.ok("vfolder create bob/data");
+    let (alice, bob) = (format!("1/{}", number("alice")), format!("1/{}", number("bob")));
+    let folder = lab.path("alice/data");
+    let nested = folder.join("nested");
+    system("/usr/bin/btrfs", &["subvolume", "create", nested.to_str().unwrap()]);
+    fs::write(nested.join("file"), vec![7; 2 << 20]).unwrap();
+    for path in [&folder, &nested] {
+        system("/usr/bin/btrfs", &["qgroup", "remove", "--no-rescan", &subvolume(path), &alice, &mount]);
+    }
+    // As when it was moved by hand from another scope.
+    system("/usr/bin/btrfs", &["qgroup", "assign", "--no-rescan", &subvolume(&folder), &bob, &mount]);
+    assert_eq!(codes(&lab), ["not_charged"]);
+    lab.run("check")
+        .exits(10)
+        .says(&["hint: vfolder user/alice/data: vfadm check --repair charges it there"]);
+    lab.run("check --repair").exits(0).says(&["mended: vfolder user/alice/data"]);
+    assert_eq!(codes(&lab), [""; 0]);
+    let members = |id: u64| {
+        let shown = system("/usr/bin/btrfs", &["qgroup", "show", "-c", "--raw", &mount]);
+        let line =
+            shown.lines().find(|line| line.trim_start().starts_with(&format!("1/{id} "))).unwrap_or_default();
+        line.to_owned()
+    };
+    for path in [&folder, &nested] {
+        assert!(members(number("alice")).contains(&subvolume(path)), "{}", members(number("alice")));
+        assert!(!members(number("bob")).contains(&subvolume(path)), "{}", members(number("bob")));
+    }
+    system("/usr/bin/sync", &["-f", &mount]);
+    let used = lab.json("quota show alice")["items"][0]["used_bytes"].as_u64().unwrap();
+    assert!(used >= 2 << 20, "{used}");
+    // The same of a subvolume inside of a folder, which only a walk finds.
+    system("/usr/bin/btrfs", &["qgroup", "remove", "--no-rescan", &subvolume(&nested), &alice, &mount]);
+    assert_eq!(codes(&lab), [""; 0]);
+    lab.run("quota audit --fix").exits(10);
+    assert!(members(number("alice")).contains(&subvolume(&nested)), "{}", members(number("alice")));
 }
 
 #[test]

@@ -127,7 +127,12 @@ impl<'a> Qgroups<'a> {
 
     /// The members of a qgroup.
     pub fn members(&self, number: u64) -> Result<Vec<u64>> {
-        search::qgroup_members(self.dir, number)
+        Ok(search::qgroup_relations(self.dir, number)?.into_iter().filter(|other| *other < number).collect())
+    }
+
+    /// Those that it is a member of.
+    pub fn parents(&self, number: u64) -> Result<Vec<u64>> {
+        Ok(search::qgroup_relations(self.dir, number)?.into_iter().filter(|other| *other > number).collect())
     }
 
     fn directory(&self, number: u64) -> Option<PathBuf> {

@@ -387,17 +387,15 @@ pub(super) fn qgroup_ids(dir: &Dir, level: u16) -> Result<Vec<u64>> {
     Ok(ids)
 }
 
-/// The members of a qgroup, always current.
-pub(super) fn qgroup_members(dir: &Dir, id: u64) -> Result<Vec<u64>> {
-    let mut members = Vec::new();
+/// The members of a qgroup, and those that it is a member of, always current. A member has the smaller level.
+pub(super) fn qgroup_relations(dir: &Dir, id: u64) -> Result<Vec<u64>> {
+    let mut found = Vec::new();
     search(dir, QUOTA_TREE, (id, QGROUP_RELATION, 0), (id, QGROUP_RELATION, u64::MAX), &mut |item| {
-        // A relation is stored in both directions; a member has the smaller level.
-        if item.key.2 < id {
-            members.push(item.key.2);
-        }
+        // A relation is stored in both directions.
+        found.push(item.key.2);
         ControlFlow::Continue(())
     })?;
-    Ok(members)
+    Ok(found)
 }
 
 #[cfg(test)]

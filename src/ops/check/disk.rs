@@ -367,6 +367,7 @@ impl<'a> Disk<'a> {
     /// Folders of the registry that were not met in this scope.
     fn missing(&mut self, under: &Under<'_>) -> Result<()> {
         let place = &under.site.place;
+        let mut opened = Vec::new();
         for (key, folder) in scope::folders(self.registry, &place.owner, &self.at.name)? {
             let at = folder.place();
             let met = under.present.contains(&folder.id);
@@ -375,6 +376,9 @@ impl<'a> Disk<'a> {
                 _ => match place.open_folder_in(&under.top, Path::new(&at)) {
                     Ok(dir) => {
                         self.folder_access(under, &key, &folder, &dir.stat_self()?);
+                        if !self.known.is_worked_on(folder.id) {
+                            opened.push((key.clone(), folder.clone()));
+                        }
                         None
                     }
                     Err(error) => Some(error),
@@ -402,7 +406,7 @@ impl<'a> Disk<'a> {
                 }
             });
         }
-        Ok(())
+        self.charges(place, &opened)
     }
 
     /// One of vfadm's own directories, which nobody else may pass.

@@ -82,6 +82,11 @@ pub enum Mend {
         /// and those that it gets.
         to: (u32, u32, u32),
     },
+    /// A folder is charged to its scope.
+    Charge {
+        /// The folder.
+        key: String,
+    },
     /// A directory of nobody is removed with all that is in it.
     Remove {
         /// The scope.

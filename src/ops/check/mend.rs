@@ -74,6 +74,10 @@ pub fn plan(state: &State<'_>, mend: &Mend) -> Result<Plan> {
                 to: *to,
             });
         }
+        Mend::Charge { key } => {
+            let (folder, site) = folder(registry, key)?;
+            plan.steps.push(Step::Charge { scope: site.place, path: PathBuf::from(folder.record.place()) });
+        }
         Mend::Note { section, key } => sidecar::follow(registry, section, key, &mut plan)?,
         Mend::Marker { volume } => {
             let record: Volume = registry.require(volume)?;

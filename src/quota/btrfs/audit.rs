@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::{plain, qgroup};
-use crate::domain::error::Result;
+use super::{handover, plain, qgroup};
+use crate::domain::error::{Error, Result};
 use crate::domain::quota::Folders;
 use crate::host::btrfs::qgroups::Qgroups;
 use crate::host::btrfs::search::{Child, children};
@@ -35,6 +35,21 @@ pub(super) fn audit(volume: &Path, scopes: &[ScopeAt<'_>], found: &mut dyn FnMut
     let mut seen = Tree::of(volume, &dir, scopes)?;
     let top = subvolume_id(&dir)?;
     seen.below(top, &PathBuf::new(), None, found)
+}
+
+/// Charges what is not charged, with all below it, to the scope that it is in.
+pub(super) fn mend(volume: &Path, scopes: &[ScopeAt<'_>], escape: &Escape) -> Result<()> {
+    let path = escape.path.display();
+    let gone = || Error::storage(format!("{path} is another one than it was"));
+    let scope = escape.scope.and_then(|place| scopes.get(place)).ok_or_else(gone)?;
+    let dir = plain::open_volume(volume)?;
+    // The way to it is a tenant's: it must lead to the subvolume that was found, by no link.
+    let below = escape.path.strip_prefix(volume).map_err(|_| gone())?;
+    let found = dir.open_beneath(below)?;
+    if !below.starts_with(scope.dir) || Some(subvolume_id(&found)?) != escape.id {
+        return Err(gone());
+    }
+    handover::charge(&dir, &found, qgroup(scope)?)
 }
 
 /// How many qgroups and subvolumes there are. Nothing but the 48 bits of their ids bounds them.
@@ -115,7 +130,8 @@ impl<'a> Tree<'a> {
             (false, true) => "the folder's subvolume is not charged to its scope".to_owned(),
             (false, false) => format!("{what} that a tenant made, and that is not charged to its scope"),
         };
-        found(Escape { kind, path: full, scope: Some(scope), id: Some(child.id), message, mendable: false });
+        let mendable = kind == EscapeKind::NotCharged;
+        found(Escape { kind, path: full, scope: Some(scope), id: Some(child.id), message, mendable });
     }
 }
 

@@ -5,6 +5,9 @@
 //! Extents that the subvolume shares with another one stay charged to the one that wrote them. What was written, and is
 //! not yet on the disk, is released from the qgroup that it belongs to then: hence the sync before.
 
+use std::collections::HashSet;
+use std::path::PathBuf;
+
 use super::{plain, qgroup};
 use crate::domain::error::{Error, Result};
 use crate::host;
@@ -12,7 +15,8 @@ use crate::host::btrfs::qgroups::Qgroups;
 use crate::host::btrfs::search::children;
 use crate::host::btrfs::{is_subvolume, qgroup_assign, rescan_start, subvolume_id};
 use crate::host::dir::Dir;
-use crate::quota::PlaceIn;
+use crate::quota::audit::OWN_IDS;
+use crate::quota::{PlaceIn, ScopeAt};
 
 /// The ids of a subvolume and of all below it.
 pub(super) fn family(dir: &Dir) -> host::Result<Vec<u64>> {
@@ -46,6 +50,43 @@ pub(super) fn hand_over(from: PlaceIn<'_>, to: PlaceIn<'_>) -> Result<()> {
         rescan_start(to.parent)?;
     }
     Ok(())
+}
+
+/// Charges a subvolume and all below it to one scope alone. By a handle outside of the folder, for the same reason.
+pub(super) fn charge(outside: &Dir, folder: &Dir, to: u64) -> Result<()> {
+    folder.sync_filesystem()?;
+    let qgroups = Qgroups::of(outside)?;
+    let mut uncounted = false;
+    for id in family(folder)? {
+        uncounted |= qgroup_assign(outside, id, to, true)?;
+        for other in qgroups.parents(id)?.into_iter().filter(|other| *other != to && is_scopes(*other)) {
+            uncounted |= qgroup_assign(outside, id, other, false)?;
+        }
+    }
+    if uncounted {
+        rescan_start(outside)?;
+    }
+    Ok(())
+}
+
+/// Whether a qgroup has a number that vfadm gives.
+fn is_scopes(qgroup: u64) -> bool {
+    qgroup >> 48 == 1 && OWN_IDS.contains(&(qgroup & ((1 << 48) - 1)))
+}
+
+/// Those of a scope's folders, by their paths below it, that are not charged to it.
+pub(super) fn uncharged(scope: &ScopeAt<'_>, folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let volume = plain::open_volume(scope.volume)?;
+    let members: HashSet<u64> = Qgroups::of(&volume)?.members(qgroup(scope)?)?.into_iter().collect();
+    let top = volume.open_dir(scope.dir)?;
+    let mut found = Vec::new();
+    for path in folders {
+        let folder = top.open_beneath(path)?;
+        if is_subvolume(&folder)? && !members.contains(&subvolume_id(&folder)?) {
+            found.push(path.clone());
+        }
+    }
+    Ok(found)
 }
 
 pub(super) fn charge_of(folder: &Dir) -> Result<Option<u64>> {
