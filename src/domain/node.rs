@@ -71,6 +71,9 @@ pub struct Sight {
     /// Why it is not `ok`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether root of this host is not let in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub denied: bool,
     /// Where it was looked for.
     pub path: String,
     /// Where it was found instead.

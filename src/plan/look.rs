@@ -93,6 +93,7 @@ impl VolumeAt {
         let (marker, dir) = match read {
             Ok(read) => read,
             Err(error) => {
+                sight.denied = error.errno() == Some(nix::libc::EACCES);
                 sight.state = match error.errno() {
                     Some(nix::libc::ENOENT | nix::libc::ENOTDIR) => VolumeState::Missing,
                     _ => VolumeState::Unreadable,

@@ -88,7 +88,10 @@ impl VolumeAt {
             let marker = files::read(&dir, MARKER, 1 << 20)?;
             Ok::<_, host::Error>((dir, marker))
         });
-        let (dir, marker) = probed.and_then(|probed| probed).map_err(|e| self.unusable(&e.to_string()))?;
+        let (dir, marker) = probed.and_then(|probed| probed).map_err(|e| match e.errno() {
+            Some(nix::libc::EACCES) => self.denied(&e.to_string()),
+            _ => self.unusable(&e.to_string()),
+        })?;
         match self.mismatch(marker.as_deref()) {
             Some((_, why)) => Err(self.unusable(&why)),
             None => Ok(dir),
@@ -106,6 +109,19 @@ impl VolumeAt {
             silent.push(self.path.clone());
         }
         Ok(answers)
+    }
+
+    /// That root of this host is not let in (exit 8).
+    pub fn denied(&self, why: &str) -> Error {
+        let path = self.path.display();
+        Error::storage(format!(
+            "the volume '{}' at {path} does not let root of this host in: {why}",
+            self.name
+        ))
+        .hint(format!(
+            "let root in (NFS: export it with no_root_squash), then look: vfadm volume check {}",
+            self.name
+        ))
     }
 
     /// That it cannot be used, and why (exit 8).

@@ -242,6 +242,32 @@ fn without_proc_changes_are_refused_with_what_is_missing() {
     no_intents(&lab, "without /proc");
 }
 
+/// As on a storage that takes root for nobody.
+#[test]
+fn where_root_is_squashed_that_is_told() {
+    let lab = populated();
+    system("/bin/chown", &["-R", "65534:65534", lab.volume.to_str().unwrap()]);
+    let squashed = |line: &str| {
+        let capabilities = "--drop=cap_dac_override,cap_dac_read_search,cap_chown,cap_fowner";
+        let mut command = Command::new("/usr/sbin/capsh");
+        command.args([capabilities, "--", "-c", &format!("{VFADM} {line}")]).env("VFADM_ROOT", &lab.root);
+        Output::of(format!("root squashed: {line}"), &command.output().unwrap())
+    };
+    system("/bin/chmod", &["700", lab.volume.to_str().unwrap()]);
+    let before = lab.registry_text();
+    for line in ["vfolder create alice/more", "vfolder delete alice/data", "vfolder usage alice/data"] {
+        squashed(line).exits(8).says(&[
+            "does not let root of this host in: cannot open ",
+            "Permission denied",
+            "hint: let root in (NFS: export it with no_root_squash), then look: ",
+        ]);
+    }
+    squashed("check").exits(10).says(&["hint: volume local: let root in"]);
+    squashed("vfolder list").exits(0);
+    assert_eq!(lab.registry_text(), before);
+    no_intents(&lab, "root squashed");
+}
+
 #[test]
 fn a_signal_at_any_time_leaves_all_or_nothing() {
     let lab = Lab::plain();

@@ -108,8 +108,12 @@ fn lost_marker(at: &VolumeAt, sight: &Sight) -> Found {
 }
 
 fn unusable(at: &VolumeAt, sight: &Sight) -> Found {
-    let error = at.unusable(sight.reason.as_deref().unwrap_or_default());
-    Found::by_hand(Finding::error("volume_unusable", subject(at), error.message).repair("mount it"))
+    let why = sight.reason.as_deref().unwrap_or_default();
+    let (error, repair) = match sight.denied {
+        true => (at.denied(why), "let root in (NFS: export it with no_root_squash)"),
+        false => (at.unusable(why), "mount it"),
+    };
+    Found::by_hand(Finding::error("volume_unusable", subject(at), error.message).repair(repair))
 }
 
 fn subject(at: &VolumeAt) -> String {
