@@ -55,8 +55,12 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> u8 {
         let text = error.render().to_string();
         let lines: Vec<String> = text.lines().map(printable).collect();
         let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
-    } else {
-        let _ = error.print();
+    } else if let Err(failure) = error.print()
+        && failure.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        let why = host::error::reason(&failure);
+        let _ = writeln!(std::io::stderr(), "error: cannot write the result to stdout: {why}");
+        return 1;
     }
     if error.use_stderr() { 2 } else { 0 }
 }

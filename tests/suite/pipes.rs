@@ -55,6 +55,10 @@ fn a_stdout_that_cannot_be_written_is_a_failure() {
     let full = shell(&lab, "\"$VFADM\" vfolder list > /dev/full");
     assert_eq!(full.code, 1, "{full:?}");
     assert!(!full.stderr.contains("panicked"), "{full:?}");
+    for line in ["--help", "--version", "vfolder --help", "completions bash", "registry schema"] {
+        let full = shell(&lab, &format!("\"$VFADM\" {line} > /dev/full"));
+        assert!(full.code == 1 && full.stderr.contains("No space left on device"), "{full:?}");
+    }
     let closed = shell(&lab, "\"$VFADM\" vfolder list >&-");
     assert!(!closed.stderr.contains("panicked"), "{closed:?}");
 }
