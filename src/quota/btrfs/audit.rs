@@ -125,10 +125,10 @@ impl<'a> Tree<'a> {
         let what = if read_only { "a read-only snapshot" } else { "a subvolume" };
         let message = match (charged, own) {
             (true, _) => format!(
-                "{what} that a tenant made; it is counted, but a snapshot of the folder leaves it out"
+                "{what} inside of a folder; it is counted, but a snapshot that is not made by vfadm leaves it out"
             ),
             (false, true) => "the folder's subvolume is not charged to its scope".to_owned(),
-            (false, false) => format!("{what} that a tenant made, and that is not charged to its scope"),
+            (false, false) => format!("{what} inside of a folder, and it is not charged to its scope"),
         };
         let mendable = kind == EscapeKind::NotCharged;
         found(Escape { kind, path: full, scope: Some(scope), id: Some(child.id), message, mendable });
