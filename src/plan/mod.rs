@@ -110,7 +110,8 @@ pub fn execute(locked: &mut Locked, plan: &Plan, command: &str) -> Result<Vec<St
     if plan.steps.is_empty() && plan.after.is_empty() {
         signals::check()?;
         let committed = locked.commit(&plan.changes, plan.noted());
-        committed.map_err(|error| told_if_in_force(locked, generation, error))?;
+        committed
+            .map_err(|error| if committed_on_disk(locked, generation) { in_force(error) } else { error })?;
         warnings.extend(if concerned { owners::write(&locked.registry) } else { None });
         return Ok(warnings);
     }
@@ -118,7 +119,7 @@ pub fn execute(locked: &mut Locked, plan: &Plan, command: &str) -> Result<Vec<St
     let mut effects = Effects::default();
     if let Err(error) = run_and_commit(locked, plan, &mut effects) {
         return Err(match committed_on_disk(locked, generation) {
-            true => told_if_in_force(locked, generation, error),
+            true => in_force(error),
             false => give_up(intent, plan, error),
         });
     }
@@ -149,10 +150,11 @@ pub fn replace(
     let generation = locked.registry.header.generation;
     let intent = Intent::begin(&locked.root, command, generation, None, &[], after)?;
     if let Err(error) = locked.replace(with, changed, Note::default(), broken) {
-        if !committed_on_disk(locked, generation) {
-            intent.end()?;
+        if committed_on_disk(locked, generation) {
+            return Err(in_force(error));
         }
-        return Err(told_if_in_force(locked, generation, error));
+        intent.end()?;
+        return Err(error);
     }
     let mut effects = Effects::default();
     let failed = after.iter().filter_map(|step| Some((step, step.run(&mut effects).err()?)));
@@ -174,11 +176,8 @@ fn committed_on_disk(locked: &Locked, generation: u64) -> bool {
     crate::registry::load(&locked.root).is_ok_and(|r| r.header.generation > generation)
 }
 
-/// The rename may have happened although the sync after it failed: then the change is in force.
-fn told_if_in_force(locked: &Locked, generation: u64, error: Error) -> Error {
-    if !committed_on_disk(locked, generation) {
-        return error;
-    }
+/// The rename happened, and the sync after it failed.
+fn in_force(error: Error) -> Error {
     let message = format!("{}; the change is in force, but a power cut may take it back", error.message);
     Error { message, ..error }
 }

@@ -39,22 +39,18 @@ pub(super) fn hand_over(from: PlaceIn<'_>, to: PlaceIn<'_>) -> Result<()> {
         let path = folder.path().display();
         return Err(Error::storage(format!("{path} is no subvolume, and is not charged to its quota scope")));
     }
-    let (old, new) = (qgroup(from.scope)?, qgroup(to.scope)?);
-    let mut uncounted = false;
-    // By a handle outside of the folder: inside of a full scope the kernel refuses it (EDQUOT).
-    for id in family(&folder)? {
-        uncounted |= qgroup_assign(to.parent, id, new, true)?;
-        uncounted |= qgroup_assign(to.parent, id, old, false)?;
-    }
-    if uncounted {
-        rescan_start(to.parent)?;
-    }
-    Ok(())
+    join(to.parent, &folder, qgroup(to.scope)?)
 }
 
-/// Charges a subvolume and all below it to one scope alone. By a handle outside of the folder, for the same reason.
+/// Charges a subvolume and all below it to one scope alone.
 pub(super) fn charge(outside: &Dir, folder: &Dir, to: u64) -> Result<()> {
     folder.sync_filesystem()?;
+    join(outside, folder, to)
+}
+
+/// Makes a subvolume and all below it members of one scope's qgroup, and of no other's. By a handle outside of it: inside of a
+/// full scope the kernel refuses it (EDQUOT).
+fn join(outside: &Dir, folder: &Dir, to: u64) -> Result<()> {
     let qgroups = Qgroups::of(outside)?;
     let mut uncounted = false;
     for id in family(folder)? {
