@@ -14,6 +14,11 @@ pub fn registry(lab: &Lab) -> Value {
     serde_yaml::from_str(&lab.registry_text()).expect("the registry is YAML")
 }
 
+/// The registry without its generation and time.
+pub fn records_of(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| !line.starts_with("vfadm:") && !line.starts_with("end:")).collect()
+}
+
 /// The records of a section, by key.
 pub fn records(lab: &Lab, section: &str) -> BTreeMap<String, Value> {
     let registry = registry(lab);

@@ -73,6 +73,11 @@ pub fn points(trace: &str) -> Vec<Point> {
     in_order
 }
 
+/// What makes strace kill at the `nth` call, or have that fail.
+fn inject(call: &str, what: &str, nth: usize) -> Vec<String> {
+    vec![format!("--trace={call}"), format!("--inject={call}:{what}:when={nth}")]
+}
+
 /// Takes away what a case may have left, and brings the lab to the state before its command.
 fn arrange(lab: &Lab, case: &Case) {
     for reference in records(lab, "vfolders").keys() {
@@ -123,7 +128,7 @@ fn die_everywhere(lab: &Lab, case: &Case) {
         arrange(lab, case);
         // Only the call that is to die is traced: strace is slow. (With --seccomp-bpf it is fast, and the call takes
         // effect before the process dies.)
-        let options = [format!("--trace={call}"), format!("--inject={call}:signal=KILL:when={nth}")];
+        let options = inject(call, "signal=KILL", *nth);
         let killed = traced(lab, &trace, &options, case.command);
         if killed.code != 137 {
             // Worker threads share the work differently each time, and so make fewer calls of a kind.
@@ -283,7 +288,7 @@ fn die_in_new_labs(make: impl Fn() -> Lab, command: impl Fn(&Lab) -> String, che
     for (call, nth) in &points {
         let lab = make();
         let line = command(&lab);
-        let options = [format!("--trace={call}"), format!("--inject={call}:signal=KILL:when={nth}")];
+        let options = inject(call, "signal=KILL", *nth);
         // 137 is also what a session ends with whose command was killed.
         assert_ne!(traced(&lab, &lab.dir().join("trace"), &options, &line).code, 0, "{line}: {call} {nth}");
         check(&lab, &format!("{line} killed at {call} number {nth}"));

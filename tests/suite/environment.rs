@@ -2,13 +2,14 @@
 //! back, no /proc, signals at any time. What works, works; what does not is told, and changes nothing.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::consistency::{assert_whole, no_intents};
+use super::consistency::{assert_whole, no_intents, records_of};
 use crate::support::{Lab, Output, Snapshot, VFADM, system};
 
 /// Runs a command line after this script, in the same shell.
@@ -116,36 +117,40 @@ const READS: [&str; 7] = [
 ];
 
 /// A root on a filesystem of its own, and a volume beside it.
-fn on_tmpfs() -> (Lab, impl Drop) {
-    struct Mount(String);
-    impl Drop for Mount {
-        fn drop(&mut self) {
-            let _ = Command::new("/usr/bin/umount").arg(&self.0).status();
-        }
+struct Small {
+    lab: Lab,
+    mount: String,
+    /// Has the directories of both.
+    _base: Lab,
+}
+
+impl Small {
+    fn new() -> Small {
+        let base = Lab::bare();
+        let mount = base.dir().join("small");
+        fs::create_dir(&mount).unwrap();
+        system("/usr/bin/mount", &["-t", "tmpfs", "-o", "size=400k", "none", mount.to_str().unwrap()]);
+        let lab = Lab::at(mount.join("root"), base.dir().join("volume"));
+        let small = Small { lab, mount: mount.display().to_string(), _base: base };
+        small.lab.ok(&format!("init --volume local={} --quota none", small.lab.volume.display()));
+        small.lab.ok("user add alice");
+        small.lab.ok("vfolder create alice/data");
+        small
     }
-    let base = Lab::bare();
-    let mount = base.dir().join("small");
-    fs::create_dir(&mount).unwrap();
-    system("/usr/bin/mount", &["-t", "tmpfs", "-o", "size=400k", "none", mount.to_str().unwrap()]);
-    let volume = base.dir().join("volume");
-    let guard = (Mount(mount.display().to_string()), base);
-    let lab = Lab::at(mount.join("root"), volume);
-    lab.ok(&format!("init --volume local={} --quota none", lab.volume.display()));
-    lab.ok("user add alice");
-    lab.ok("vfolder create alice/data");
-    struct Both<T>(#[allow(dead_code, reason = "dropped in its turn")] T);
-    impl<T> Drop for Both<T> {
-        fn drop(&mut self) {}
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("/usr/bin/umount").arg(&self.mount).status();
     }
-    (lab, Both(guard))
 }
 
 #[test]
 fn a_full_root_refuses_changes_and_is_whole_once_there_is_room() {
-    let (lab, _mount) = on_tmpfs();
-    let small = lab.root.parent().unwrap();
+    let small = Small::new();
+    let lab = &small.lab;
     let before = lab.registry_text();
-    let fill = small.join("fill");
+    let fill = Path::new(&small.mount).join("fill");
     let _ = fs::write(&fill, vec![0; 400 << 10]);
     for line in CHANGES {
         let out = lab.run(line);
@@ -161,15 +166,15 @@ fn a_full_root_refuses_changes_and_is_whole_once_there_is_room() {
     fs::remove_file(&fill).unwrap();
     lab.ok("vfolder create alice/more");
     lab.ok("check").quiet();
-    no_intents(&lab, "after a full root");
-    assert_whole(&lab, "after a full root");
+    no_intents(lab, "after a full root");
+    assert_whole(lab, "after a full root");
 }
 
 #[test]
 fn from_a_root_that_is_read_only_everything_can_be_read() {
-    let (lab, _mount) = on_tmpfs();
-    let small = lab.root.parent().unwrap().to_str().unwrap();
-    system("/usr/bin/mount", &["-o", "remount,ro", small]);
+    let small = Small::new();
+    let lab = &small.lab;
+    system("/usr/bin/mount", &["-o", "remount,ro", &small.mount]);
     let before = Snapshot::of(&[&lab.root, &lab.volume]);
     for line in READS {
         lab.run(line).exits(0);
@@ -208,11 +213,7 @@ fn a_clock_that_was_put_back_loses_and_removes_nothing() {
     // As by an editor that died.
     fs::remove_file(lab.registry()).unwrap();
     past("registry restore --latest --yes").exits(0);
-    let records = |text: &str| {
-        let all = text.lines().filter(|line| !line.starts_with("vfadm:") && !line.starts_with("end:"));
-        all.map(str::to_owned).collect::<Vec<_>>()
-    };
-    assert_eq!(records(&lab.registry_text()), records(&present));
+    assert_eq!(records_of(&lab.registry_text()), records_of(&present));
     lab.ok("vfolder create alice/now");
     lab.ok("check").quiet();
     let log = lab.json("registry log");

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::consistency::records_of;
 use crate::support::{Image, Lab, Output, system, vfadm};
 
 /// A root with the user alice and a volume without limits.
@@ -139,11 +140,6 @@ fn a_filesystem_without_project_quotas_is_refused_with_the_mount_option_that_is_
         lab.ok("volume remove v --yes");
         assert_eq!(records_of(&before), records_of(&lab.registry_text()));
     }
-}
-
-/// The registry without its generation and time.
-fn records_of(text: &str) -> Vec<&str> {
-    text.lines().filter(|line| !line.starts_with("vfadm:") && !line.starts_with("end:")).collect()
 }
 
 /// A volume `v` on a btrfs image of its own.

@@ -6,12 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::json;
 
 use crate::suite::check::{DAMAGES, codes, items, left, populated, scope_of, site};
+use crate::suite::consistency::registry;
 use crate::support::{Lab, system};
-
-fn generation(registry: &str) -> &str {
-    let end = registry.rsplit_once("\"generation\":").map_or("", |(_, end)| end);
-    end.split(',').next().unwrap_or_default().trim()
-}
 
 /// All that is lost is told before anybody agrees to it; should the directory come back, the records can too.
 #[test]
@@ -20,6 +16,7 @@ fn of_a_scope_that_was_moved_away_nothing_is_lost_unseen() {
         let scope = scope_of(&lab, "alice/data");
         let away = lab.volume.join("was");
         let before = lab.registry_text();
+        let generation = registry(&lab)["vfadm"]["generation"].clone();
         fs::rename(&scope, &away).unwrap();
         let lost = ["scope_missing", "vfolder_missing", "vfolder_missing"];
         assert_eq!(codes(&lab), lost);
@@ -34,7 +31,6 @@ fn of_a_scope_that_was_moved_away_nothing_is_lost_unseen() {
         lab.fails(3, "vfolder show alice/data");
         assert_eq!(codes(&lab), [""; 0]);
         fs::rename(&away, &scope).unwrap();
-        let generation = generation(&before);
         lab.ok(&format!("registry restore {generation} --yes"));
         lab.ok("check --repair");
         let shares = lab.json("vfolder show alice/data")["shares"].clone();

@@ -8,7 +8,7 @@ use std::io::Write;
 use serde_json::Value;
 
 use super::cases::{CLONE_CASES, Case, FOLDER_CASES, QUOTA_CASES, TRANSFER_CASES};
-use super::{arrange, points, traced};
+use super::{arrange, inject, points, traced};
 use crate::suite::consistency::{assert_whole, kernel_matches_registry, no_intents, records};
 use crate::support::{Lab, Output};
 
@@ -48,7 +48,7 @@ fn fail_everywhere(lab: &Lab, case: &Case) {
         let (errno, words) = ERRORS[at % ERRORS.len()];
         arrange(lab, case);
         let before = state(lab);
-        let options = [format!("--trace={call}"), format!("--inject={call}:error={errno}:when={nth}")];
+        let options = inject(&call, &format!("error={errno}"), nth);
         let out = traced(lab, &trace, &options, case.command);
         let at = format!("{}, {errno} at {call} number {nth}: {out:?}", case.name);
         tried += 1;

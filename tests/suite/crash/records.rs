@@ -8,8 +8,8 @@ use std::path::Path;
 use regex::Regex;
 
 use super::failing::{ERRORS, REFUSABLE, SAMPLE, told};
-use super::{points, traced};
-use crate::suite::consistency::{assert_whole, no_intents};
+use super::{inject, points, traced};
+use crate::suite::consistency::{assert_whole, no_intents, records_of};
 use crate::support::{Lab, Output, system};
 
 /// A command, and what is typed before it. `{invitation}` is the id of the one that is pending, `{root}` the root.
@@ -108,9 +108,8 @@ fn state(lab: &Lab) -> String {
     let ids = Regex::new("[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}").unwrap();
     let times = Regex::new("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z").unwrap();
     let text = lab.registry_text();
-    let aside = ["vfadm:", "end:", "  \"next\":"];
-    let records: Vec<&str> =
-        text.lines().filter(|line| !aside.iter().any(|words| line.starts_with(words))).collect();
+    let all = records_of(&text).into_iter();
+    let records: Vec<&str> = all.filter(|line| !line.starts_with("  \"next\":")).collect();
     times.replace_all(&ids.replace_all(&records.join("\n"), "ID"), "TIME").into_owned()
 }
 
@@ -148,10 +147,6 @@ fn looked_at(kept: &Kept<'_>, line: &str, trace: &Path) -> (Vec<(String, usize)>
     let points = points(&fs::read_to_string(trace).expect("a trace"));
     assert!(points.len() > 10, "{line}: {points:?}");
     (points, before, state(kept.lab))
-}
-
-fn inject(call: &str, what: &str, nth: usize) -> Vec<String> {
-    vec![format!("--trace={call}"), format!("--inject={call}:{what}:when={nth}")]
 }
 
 fn lab() -> Lab {
