@@ -162,6 +162,14 @@ pub fn qgroup_limit(dir: &Dir, id: u64, limit: Limit) -> Result<()> {
     ioctl(dir, READ, 43, &mut args).map_err(|e| Error::path("set a quota limit on", dir.path(), e))
 }
 
+/// Takes away all limits of a qgroup.
+pub fn qgroup_unlimit(dir: &Dir, id: u64) -> Result<()> {
+    const CLEAR: u64 = u64::MAX;
+    const FLAGS: u64 = search::LIMIT_MAX_RFER | search::LIMIT_MAX_EXCL;
+    let mut args = [id, FLAGS, CLEAR, CLEAR, 0, 0];
+    ioctl(dir, READ, 43, &mut args).map_err(|e| Error::path("lift a quota limit on", dir.path(), e))
+}
+
 #[repr(C)]
 struct VolumeArgs {
     fd: i64,

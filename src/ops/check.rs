@@ -8,7 +8,7 @@ mod known;
 mod mend;
 mod records;
 mod repair;
-pub(in crate::ops) mod sidecars;
+mod sidecars;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -1,6 +1,8 @@
 //! What stands beside the data, so that a registry can be rebuilt from the volumes: the marker of a volume, and a
 //! sidecar for each scope and folder.
 
+pub mod note;
+
 use serde_json::{Value, json};
 
 use super::resolve;

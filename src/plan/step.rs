@@ -152,6 +152,11 @@ pub enum Step {
         /// Its path below the scope.
         path: PathBuf,
     },
+    /// Lifts the limits that are inside of a scope.
+    LiftInnerLimits {
+        /// The scope.
+        scope: ScopePlace,
+    },
     /// Moves a folder within its scope by one rename.
     MoveFolder {
         /// In which scope.
@@ -306,6 +311,9 @@ impl Step {
             Step::Charge { scope, path } => {
                 format!("charge {} to its quota scope", scope.path().join(path).display())
             }
+            Step::LiftInnerLimits { scope } => {
+                format!("lift the limits inside of the quota scope {}", scope.dir)
+            }
             Step::MoveFolder { scope, from, to } => {
                 format!("move {} to {}", scope.path().join(from).display(), to.display())
             }
@@ -383,6 +391,10 @@ impl Step {
             Step::Charge { scope, path } => {
                 scope.volume.driver().charge(&scope.at(), &scope.open_folder(path)?)
             }
+            Step::LiftInnerLimits { scope } => {
+                scope.open()?;
+                scope.volume.driver().lift_inner_limits(&scope.at())
+            }
             Step::MoveFolder { scope, from, to } => folder::move_folder(scope, from, to),
             Step::HandOver { from, at, to, place } => folder::hand_over((from, at), (to, place)),
             Step::Snapshot { from, at, to, staged, place } => {
@@ -448,8 +460,8 @@ impl Step {
                 scope.volume.driver().prepare_scope(&scope.at())?;
                 quota::ensure_limit(&*scope.volume.driver(), &scope.at(), *limit).map(|_| ())
             }
-            // It belongs there.
-            Step::Charge { .. } => Ok(()),
+            // That is how it belongs.
+            Step::Charge { .. } | Step::LiftInnerLimits { .. } => Ok(()),
             // They are made again by who needs them.
             Step::Prune { .. } => Ok(()),
             // Sidecars follow the registry, which did not change.

@@ -32,6 +32,9 @@ pub struct VolumeAt {
     pub storage: Storage,
     /// What a folder is on it.
     pub folders: Folders,
+    /// Whether the registry says what to mount there.
+    #[serde(default)]
+    pub has_source: bool,
 }
 
 /// Where volumes did not answer.
@@ -55,6 +58,15 @@ impl VolumeAt {
             path: PathBuf::from(&volume.path),
             storage: volume.storage.clone(),
             folders: volume.folders,
+            has_source: volume.mount.is_some(),
+        }
+    }
+
+    /// What brings it back where it is not mounted.
+    pub fn remedy(&self) -> String {
+        match self.has_source {
+            true => format!("mount it: vfadm volume mount {}", self.name),
+            false => "mount it".to_owned(),
         }
     }
 
@@ -127,7 +139,10 @@ impl VolumeAt {
     /// That it cannot be used, and why (exit 8).
     pub fn unusable(&self, why: &str) -> Error {
         Error::storage(format!("the volume '{}' is not mounted at {}: {why}", self.name, self.path.display()))
-            .hint(format!("mount it, then look: vfadm volume check {}", self.name))
+            .hint(match self.has_source {
+                true => self.remedy(),
+                false => format!("mount it, then look: vfadm volume check {}", self.name),
+            })
     }
 }
 

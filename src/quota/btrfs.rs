@@ -13,6 +13,7 @@
 
 mod audit;
 mod handover;
+mod inner;
 mod mode;
 mod room;
 mod snapshot;
@@ -293,6 +294,14 @@ impl QuotaDriver for Btrfs {
 
     fn charge(&self, scope: &ScopeAt<'_>, folder: &Dir) -> Result<()> {
         handover::charge(&plain::open_volume(scope.volume)?, folder, qgroup(scope)?)
+    }
+
+    fn inner_limits(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<(usize, String)>> {
+        inner::limits(&plain::open_volume(volume)?, scopes)
+    }
+
+    fn lift_inner_limits(&self, scope: &ScopeAt<'_>) -> Result<()> {
+        inner::lift(scope)
     }
 
     fn audit(&self, volume: &Path, scopes: &[ScopeAt<'_>], found: &mut dyn FnMut(Escape)) -> Result<()> {

@@ -300,6 +300,17 @@ pub trait QuotaDriver: Send + Sync {
         Err(Error::storage(format!("{} cannot be charged to its quota scope", folder.path().display())))
     }
 
+    /// What inside of scopes has a limit of its own, which stops the owner before the scope's does: the scope's place in
+    /// `scopes`, and words for it. As far as that can be told without a walk.
+    fn inner_limits(&self, _volume: &Path, _scopes: &[ScopeAt<'_>]) -> Result<Vec<(usize, String)>> {
+        Ok(Vec::new())
+    }
+
+    /// Lifts the limits inside of a scope.
+    fn lift_inner_limits(&self, _scope: &ScopeAt<'_>) -> Result<()> {
+        Ok(())
+    }
+
     /// Looks for what gets past the limits of these scopes, and for what the storage holds without one of them. Walks
     /// trees where that is the only way.
     fn audit(&self, _volume: &Path, _scopes: &[ScopeAt<'_>], _found: &mut dyn FnMut(Escape)) -> Result<()> {

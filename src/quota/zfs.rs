@@ -10,6 +10,7 @@
 
 mod clone;
 mod folder;
+mod inner;
 mod room;
 mod tool;
 
@@ -317,6 +318,14 @@ impl QuotaDriver for Zfs {
             (Folders::Dataset, Some(dataset)) => tool::used(&dataset).map(Some),
             _ => Ok(None),
         }
+    }
+
+    fn inner_limits(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<(usize, String)>> {
+        inner::limits(&volume_dataset(volume)?, scopes)
+    }
+
+    fn lift_inner_limits(&self, scope: &ScopeAt<'_>) -> Result<()> {
+        inner::lift(&volume_dataset(scope.volume)?, scope)
     }
 
     fn audit(&self, volume: &Path, scopes: &[ScopeAt<'_>], found: &mut dyn FnMut(Escape)) -> Result<()> {

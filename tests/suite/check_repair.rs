@@ -121,6 +121,17 @@ fn a_folder_out_of_its_qgroup_is_charged_there_again() {
     system("/usr/bin/sync", &["-f", &mount]);
     let used = lab.json("quota show alice")["items"][0]["used_bytes"].as_u64().unwrap();
     assert!(used >= 2 << 20, "{used}");
+    // A limit of a folder alone.
+    system("/usr/bin/btrfs", &["qgroup", "limit", "1m", &subvolume(&folder), &mount]);
+    system("/usr/bin/btrfs", &["qgroup", "limit", "-e", "8m", &subvolume(&nested), &mount]);
+    assert_eq!(codes(&lab), ["limit_inside", "limit_inside"]);
+    lab.run("check").prints(&[
+        "quota scope user/alice@local",
+        "has a limit of 1 MiB",
+        "has a limit of 8 MiB",
+    ]);
+    lab.run("check --repair").exits(0);
+    assert_eq!(codes(&lab), [""; 0]);
     // The same of a subvolume inside of a folder, which only a walk finds.
     system("/usr/bin/btrfs", &["qgroup", "remove", "--no-rescan", &subvolume(&nested), &alice, &mount]);
     assert_eq!(codes(&lab), [""; 0]);

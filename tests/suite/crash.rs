@@ -3,7 +3,9 @@
 //! two calls. `VFADM_CRASH=every` kills at the other calls too.
 
 mod cases;
+mod change;
 mod failing;
+mod images;
 mod records;
 
 use std::collections::{BTreeMap, BTreeSet};

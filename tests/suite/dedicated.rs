@@ -35,7 +35,9 @@ fn an_image_is_made_mounted_grown_and_unmounted() {
     lab.ok("volume unmount only");
     assert!(!mounted(&path));
     lab.ok("volume unmount only").prints(&["unchanged"]);
-    lab.fails(8, "vfolder create alice/more").says(&["not mounted"]);
+    lab.fails(8, "vfolder create alice/more")
+        .says(&["not mounted", "hint: mount it: vfadm volume mount only"]);
+    lab.fails(10, "check").says(&["hint: volume only: mount it: vfadm volume mount only"]);
     lab.ok("volume mount only");
     lab.ok("volume mount only").prints(&["unchanged"]);
     lab.ok("volume check only");

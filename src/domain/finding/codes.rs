@@ -114,6 +114,12 @@ pub const CODES: &[Meaning] = &[
         ByHand,
         "The storage does not tell the limits of a volume or of a quota scope.",
     ),
+    row(
+        "limit_inside",
+        Warning,
+        Check,
+        "A part of a quota scope has a limit of its own in the storage; lifted.",
+    ),
     row("limit_differs", Error, Check, "The storage holds another limit than the registry."),
     row(
         "scope_missing",

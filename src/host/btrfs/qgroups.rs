@@ -112,6 +112,11 @@ impl<'a> Qgroups<'a> {
         }))
     }
 
+    /// The least of what limits a qgroup, in bytes: how much is referenced, or how much of that is its own.
+    pub fn least_limit(&self, number: u64) -> Result<Option<u64>> {
+        search::qgroup_least_limit(self.dir, number)
+    }
+
     /// The ids of all qgroups of a level.
     pub fn ids(&self, level: u16) -> Result<Vec<u64>> {
         let Some(sysfs) = &self.sysfs else { return search::qgroup_ids(self.dir, level) };

@@ -10,6 +10,7 @@ use super::super::dir::Dir;
 use super::super::error::{Error, Result};
 
 pub(super) const LIMIT_MAX_RFER: u64 = 1 << 0;
+pub(super) const LIMIT_MAX_EXCL: u64 = 1 << 1;
 pub(super) const LIMIT_RSV_RFER: u64 = 1 << 2;
 
 const ROOT_TREE: u64 = 1;
@@ -366,6 +367,18 @@ pub(super) fn qgroup_limit(dir: &Dir, id: u64) -> Result<super::Limit> {
         ControlFlow::Break(())
     })?;
     Ok(limit)
+}
+
+/// The least of all limits of a qgroup, always current.
+pub(super) fn qgroup_least_limit(dir: &Dir, id: u64) -> Result<Option<u64>> {
+    let mut least = None;
+    search(dir, QUOTA_TREE, (0, QGROUP_LIMIT, id), (0, QGROUP_LIMIT, id), &mut |item| {
+        let flags = le64(item.data, 0).unwrap_or(0);
+        let limit = |flag: u64, at: usize| le64(item.data, at).filter(|_| flags & flag != 0);
+        least = limit(LIMIT_MAX_RFER, 8).into_iter().chain(limit(LIMIT_MAX_EXCL, 16)).min();
+        ControlFlow::Break(())
+    })?;
+    Ok(least)
 }
 
 fn parse_limit(data: &[u8]) -> Option<super::Limit> {

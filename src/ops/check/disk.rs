@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use super::found::{Found, Mend};
 use super::known::Known;
-use super::sidecars::{self, Told};
 use crate::domain::error::Result;
 use crate::domain::finding::Finding;
 use crate::domain::owner::Owner;
@@ -23,6 +22,7 @@ use crate::host::process::{mount_of, own_mounts};
 use crate::ops::State;
 use crate::ops::resolve::Folder;
 use crate::ops::scope::{self, Site};
+use crate::ops::sidecar::note::{self, FolderNote};
 use crate::plan::VolumeAt;
 use crate::registry::Registry;
 use crate::registry::root::PRIVATE;
@@ -106,7 +106,7 @@ impl<'a> Disk<'a> {
             match self.known.owner(dir) {
                 Some(owner) => self.unrecorded_scope(owner.clone(), dir, notes)?,
                 None => {
-                    let told = sidecars::read_scope(notes, dir)?;
+                    let told = note::of_scope_itself(notes, dir)?;
                     let returns = told.as_ref().and_then(|told| told.owner_of(dir, self.registry));
                     let message = match &told {
                         Some(told) => format!("it was {}'s, whom the registry does not know", told.owner),
@@ -142,7 +142,7 @@ impl<'a> Disk<'a> {
             format!("quota scope {key}"),
             format!("{} is there, and the registry has no such quota scope", path.display()),
         );
-        let told = sidecars::read_scope(notes, dir)?.is_some_and(|told| told.scope.is_some());
+        let told = note::of_scope_itself(notes, dir)?.is_some();
         self.found.push(match told || !self.at.driver().wants_kernel_id() {
             true => Found::mended(finding, Mend::Scope { key }, "records it again"),
             false => {
@@ -157,7 +157,7 @@ impl<'a> Disk<'a> {
     /// Looks through one scope; answers the folders in it that have no record.
     fn scope(&mut self, site: &Site, notes: Option<&Dir>) -> Result<BTreeSet<Uuid>> {
         let top = site.place.open()?;
-        let notes = sidecars::of_scope(notes, &site.place.dir)?;
+        let notes = note::of_scope(notes, &site.place.dir)?;
         let mut under = Under {
             site,
             notes,
@@ -313,11 +313,11 @@ impl<'a> Disk<'a> {
             self.stray(path, "is no vfolder");
             return Ok(());
         }
-        let told = sidecars::read_folder(under.notes.as_ref(), entry.id)?;
+        let told = note::of_folder(under.notes.as_ref(), entry.id);
         let status = told.as_ref().map(|told| told.vfolder.status);
         let left = match entry.place.split('/').next() {
             // On its way to another owner, this may be all that there is of it.
-            Some(".staging") if !told.as_ref().is_some_and(Told::is_in_transit) => Some("staging_left"),
+            Some(".staging") if !told.as_ref().is_some_and(FolderNote::is_in_transit) => Some("staging_left"),
             Some(".trash") if status.is_none_or(|status| status == Status::Purging) => Some("trash_left"),
             _ => None,
         };

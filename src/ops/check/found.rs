@@ -87,6 +87,11 @@ pub enum Mend {
         /// The folder.
         key: String,
     },
+    /// The limits inside of a scope go.
+    InnerLimits {
+        /// The scope.
+        key: String,
+    },
     /// A directory of nobody is removed with all that is in it.
     Remove {
         /// The scope.

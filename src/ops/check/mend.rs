@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 use super::found::Mend;
-use super::sidecars;
 use crate::domain::error::{Error, Result};
 use crate::domain::level::Level;
 use crate::domain::name;
@@ -17,6 +16,7 @@ use crate::host::dir::Dir;
 use crate::ops::resolve::Folder;
 use crate::ops::scope::Site;
 use crate::ops::session::prune::prune;
+use crate::ops::sidecar::note;
 use crate::ops::{State, in_use, purge, sidecar};
 use crate::plan::{Outcome, Plan, Step, VolumeAt};
 use crate::registry::root::PRIVATE;
@@ -47,7 +47,7 @@ pub fn plan(state: &State<'_>, mend: &Mend) -> Result<Plan> {
         }
         Mend::Owner { volume, dir } => {
             let notes = notes_of(registry, volume)?;
-            let told = sidecars::read_scope(notes.as_ref(), dir)?;
+            let told = note::of_scope_itself(notes.as_ref(), dir)?;
             plan.changes.extend(told.and_then(|told| told.owner_of(dir, registry)));
         }
         Mend::Scope { key } => record_scope(registry, key, &mut plan)?,
@@ -73,6 +73,10 @@ pub fn plan(state: &State<'_>, mend: &Mend) -> Result<Plan> {
                 from: *from,
                 to: *to,
             });
+        }
+        Mend::InnerLimits { key } => {
+            let (site, _) = site(registry, key)?;
+            plan.steps.push(Step::LiftInnerLimits { scope: site.place });
         }
         Mend::Charge { key } => {
             let (folder, site) = folder(registry, key)?;
@@ -141,8 +145,8 @@ fn adopt(registry: &Registry, scope: &str, place: &str, plan: &mut Plan) -> Resu
     let site = site_of(registry, scope)?;
     let owner = site.place.owner.clone();
     let id = id_at(place).ok_or_else(|| Error::storage(format!("{place} is not a folder's path")))?;
-    let notes = sidecars::of_scope(notes_of(registry, &site.place.volume.name)?.as_ref(), &site.place.dir)?;
-    let told = sidecars::read_folder(notes.as_ref(), id)?;
+    let notes = note::of_scope(notes_of(registry, &site.place.volume.name)?.as_ref(), &site.place.dir)?;
+    let told = note::of_folder(notes.as_ref(), id);
     let status = if place.starts_with(".trash/") { Status::Trashed } else { Status::Ready };
     let trashed_at = told.as_ref().and_then(|told| told.vfolder.trashed_at).or_else(|| Some(now()));
     let permission = |told: Option<Level>| match owner {
@@ -219,8 +223,8 @@ fn forget(state: &State<'_>, key: &str) -> Result<Plan> {
 fn record_scope(registry: &Registry, key: &str, plan: &mut Plan) -> Result<()> {
     let site = site_of(registry, key)?;
     let volume = &site.place.volume;
-    let told = sidecars::read_scope(notes_of(registry, &volume.name)?.as_ref(), &site.place.dir)?;
-    let told = told.and_then(|told| told.scope);
+    let told = note::of_scope_itself(notes_of(registry, &volume.name)?.as_ref(), &site.place.dir)?;
+    let told = told.map(|told| told.scope);
     let unlimited = Scope {
         limit: None,
         source: LimitSource::None,

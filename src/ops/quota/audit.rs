@@ -47,7 +47,7 @@ pub fn audit(state: &State<'_>, only: Option<&str>) -> Result<Vec<Audited>> {
         let at = VolumeAt::new(registry.header.registry, &name, &volume);
         if let Err(error) = at.open() {
             let finding = Finding::error("volume_unusable", format!("volume {name}"), error.message);
-            found.push(by_hand(finding.repair("mount it"), Some(at.path)));
+            found.push(by_hand(finding.repair(at.remedy()), Some(at.path)));
             continue;
         }
         match of_volume(state, &at, &volume, &mut found) {

@@ -11,13 +11,14 @@ use std::path::PathBuf;
 use serde_json::json;
 use uuid::Uuid;
 
-use self::found::{Marker, Site};
+use self::found::Site;
 use self::merge::{FoundVolume, Merged};
 use super::{Held, hold};
 use crate::domain::error::{Error, Result};
 use crate::domain::name::shell_word;
 use crate::domain::record::{Header, Project, Settings, User, VFolder, Volume};
 use crate::ops::init::{FIRST_KERNEL_ID, TRASH_DAYS};
+use crate::ops::sidecar::note::Marker;
 use crate::ops::{Context, Done, sidecar};
 use crate::plan::{self, Outcome, Plan, look};
 use crate::registry::difference::{difference, lines};

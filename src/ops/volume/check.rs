@@ -5,12 +5,13 @@ use std::path::Path;
 use crate::domain::error::{Code, Error, Result};
 use crate::domain::finding::Finding;
 use crate::domain::node::{Sight, VolumeState};
-use crate::domain::record::{Status, Volume};
+use crate::domain::record::{Scope, Status, Volume};
 use crate::host::apart;
 use crate::host::dir::Dir;
 use crate::ops::State;
-use crate::ops::check::{Disk, Found, Known, Mend, sidecars};
+use crate::ops::check::{Disk, Found, Known, Mend};
 use crate::ops::scope::{self, Site};
+use crate::ops::sidecar::note;
 use crate::plan::{VolumeAt, look};
 use crate::quota::{self, Readiness, ScopeAt};
 use crate::registry::Registry;
@@ -86,9 +87,9 @@ fn knows_itself(registry: &Registry, at: &VolumeAt, volume: &Volume) -> bool {
         let notes = top.open_dir(PRIVATE)?;
         let mut known = false;
         for (site, _) in scope::present(registry, &at.name, volume)? {
-            let of_scope = sidecars::of_scope(Some(&notes), &site.place.dir)?;
+            let of_scope = note::of_scope(Some(&notes), &site.place.dir)?;
             for (_, folder) in scope::folders(registry, &site.place.owner, &at.name)? {
-                let Some(told) = sidecars::read_folder(of_scope.as_ref(), folder.id)? else { continue };
+                let Some(told) = note::of_folder(of_scope.as_ref(), folder.id) else { continue };
                 if told.vfolder.volume != at.name {
                     return Ok(false);
                 }
@@ -110,8 +111,8 @@ fn lost_marker(at: &VolumeAt, sight: &Sight) -> Found {
 fn unusable(at: &VolumeAt, sight: &Sight) -> Found {
     let why = sight.reason.as_deref().unwrap_or_default();
     let (error, repair) = match sight.denied {
-        true => (at.denied(why), "let root in (NFS: export it with no_root_squash)"),
-        false => (at.unusable(why), "mount it"),
+        true => (at.denied(why), "let root in (NFS: export it with no_root_squash)".to_owned()),
+        false => (at.unusable(why), at.remedy()),
     };
     Found::by_hand(Finding::error("volume_unusable", subject(at), error.message).repair(repair))
 }
@@ -141,7 +142,7 @@ fn check_usable(
     let readiness = match ability(at) {
         // It may have gone since it was looked at.
         Err(error) if error.code == Code::Storage => {
-            by_hand(Finding::error("volume_unusable", &subject, error.message).repair("mount it"));
+            by_hand(Finding::error("volume_unusable", &subject, error.message).repair(at.remedy()));
             return Ok(());
         }
         other => other?,
@@ -197,6 +198,19 @@ fn lacks_scope(registry: &Registry, finding: Finding, site: &Site, all: &mut Vec
     Ok(())
 }
 
+/// What the registry does not know of stops an owner before the scope's limit does.
+fn inner_limits(at: &VolumeAt, sites: &[(Site, Scope)], places: &[ScopeAt<'_>]) -> Result<Vec<Found>> {
+    let told = at.driver().inner_limits(&at.path, places)?.into_iter();
+    Ok(told
+        .map(|(place, words)| {
+            let key = sites[place].0.key();
+            let message = format!("{words}, of which the registry knows nothing");
+            let finding = Finding::warning("limit_inside", format!("quota scope {key}"), message);
+            Found::mended(finding, Mend::InnerLimits { key }, "lifts it")
+        })
+        .collect())
+}
+
 fn check_scopes(
     state: &State<'_>,
     known: Option<&Known>,
@@ -226,6 +240,9 @@ fn check_scopes(
         }
     }
     if let Some(known) = known {
+        if quota::is_set_here(&at.storage) {
+            all.extend(inner_limits(at, &sites, &places)?);
+        }
         return match Disk::look(state, known, (at, volume), &sites, all) {
             Err(error) if error.code == Code::Storage => {
                 let finding = Finding::error("volume_unreadable", subject(at), error.message);

@@ -33,7 +33,10 @@ pub fn mount(state: &State<'_>, name: &str) -> Result<Plan> {
         Plan::unchanged(message)
     } else {
         let mut plan = Plan::new(Outcome::Changed, message);
-        plan.steps.push(Step::MakeVolumeDir { path: at.path.clone() });
+        // What is there is nothing for an undo to remove.
+        if !at.path.is_dir() {
+            plan.steps.push(Step::MakeVolumeDir { path: at.path.clone() });
+        }
         plan.steps.push(Step::Mount { path: at.path.clone(), source });
         plan.steps.push(Step::Inspect { volume: at, known: true });
         plan

@@ -4,69 +4,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
-use crate::domain::error::{Error, Result};
-use crate::domain::owner::Owner;
-use crate::domain::record::{Scope, VFolder, Volume};
+use crate::domain::error::Result;
+use crate::domain::record::Volume;
 use crate::host::dir::Dir;
 use crate::host::{apart, files};
+use crate::ops::sidecar::note::{FolderNote, Marker, ScopeNote, read};
 use crate::plan::{VolumeAt, look};
 use crate::quota::{self, ScopeAt};
 use crate::registry::Registry;
-use crate::registry::document::plain;
 use crate::registry::root::{FILE, MARKER, PRIVATE};
-
-/// The most bytes of a sidecar or marker; a folder that is shared with ten thousand users has 400 KiB.
-const MOST: u64 = 1 << 20;
 
 /// The most bytes of the part of the registry that no sidecar holds; of 100,000 users it has 10 MiB.
 const MOST_OWNERS: u64 = 64 << 20;
-
-/// A marker.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Marker {
-    /// Which generation wrote it; older ones do not say.
-    #[serde(default)]
-    pub generation: u64,
-    pub registry: Uuid,
-    /// The root of that registry; older ones do not say.
-    #[serde(default)]
-    pub root: Option<PathBuf>,
-    pub id: Uuid,
-    pub name: String,
-    pub settings: Shared,
-    pub volume: Volume,
-}
-
-/// The settings in a marker.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Shared {
-    pub uid: u32,
-    pub gid: u32,
-    pub mode: String,
-}
-
-/// The sidecar of a scope.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct ScopeNote {
-    pub generation: u64,
-    pub owner: Owner,
-    pub owner_record: Value,
-    pub scope: Scope,
-}
-
-/// The sidecar of a folder.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct FolderNote {
-    pub generation: u64,
-    pub owner: Owner,
-    pub name: String,
-    pub vfolder: VFolder,
-}
 
 /// Where in its scope a folder lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,7 +110,7 @@ pub(super) fn sites(paths: &[PathBuf]) -> Result<(Vec<Site>, Vec<String>)> {
 fn site(path: &Path) -> Result<Option<Site>> {
     // What cannot be opened as a directory is no volume.
     let Ok(dir) = Dir::open(path) else { return Ok(None) };
-    let Some(marker) = read(&dir, MARKER, MOST)? else { return Ok(None) };
+    let Some(marker) = read(&dir, MARKER)? else { return Ok(None) };
     // What is wrong with it is told when it is used.
     let siblings = dir.open_dir(PRIVATE).ok().and_then(|private| {
         let part = Registry::parse(files::read(&private, FILE, MOST_OWNERS).ok()??, PathBuf::new()).ok()?;
@@ -166,11 +118,6 @@ fn site(path: &Path) -> Result<Option<Site>> {
         Some(all.map(|(_, volume)| (volume.id, PathBuf::from(volume.path))).collect())
     });
     Ok(Some(Site { path: path.to_owned(), marker, siblings }))
-}
-
-fn read<T: DeserializeOwned>(dir: &Dir, name: &str, most: u64) -> Result<Option<T>> {
-    let Some(bytes) = files::read(dir, name, most)? else { return Ok(None) };
-    plain(bytes).map(Some).map_err(|e| Error::registry(format!("{}: {e}", dir.join(name).display())))
 }
 
 /// What stands on volumes; `None` for those that do not answer.
@@ -229,9 +176,10 @@ fn sidecars(dir: &Dir, scope: &mut FoundScope, notes: &mut Vec<String>) -> Resul
         let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".yaml")) else { continue };
         let file = format!("{stem}.yaml");
         let told = match stem {
-            "scope" => read(dir, &file, MOST).map(|note| scope.note = note),
-            digits if is_hex(digits, 32) => read(dir, &file, MOST)
-                .map(|note| scope.folders.entry(digits.to_owned()).or_default().note = note),
+            "scope" => read(dir, &file).map(|note| scope.note = note),
+            digits if is_hex(digits, 32) => {
+                read(dir, &file).map(|note| scope.folders.entry(digits.to_owned()).or_default().note = note)
+            }
             _ => continue,
         };
         notes.extend(told.err().map(|error| error.message));
