@@ -135,6 +135,12 @@ impl Dir {
         nix::sys::stat::fstat(&self.fd).map_err(|e| Error::path("read", &self.path, e))
     }
 
+    /// True where an entry is a regular file, or there is none.
+    pub fn is_file_or_nothing(&self, name: impl AsRef<OsStr>) -> Result<bool> {
+        let is_file = |stat: FileStat| stat.st_mode & libc::S_IFMT == libc::S_IFREG;
+        Ok(self.stat(name)?.is_none_or(is_file))
+    }
+
     /// `lstat` of an entry; `None` where there is no such entry.
     pub fn stat(&self, name: impl AsRef<OsStr>) -> Result<Option<FileStat>> {
         let name = name.as_ref();

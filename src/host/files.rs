@@ -1,5 +1,6 @@
 //! Root-owned files: bounded reading, durable replacement.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -44,11 +45,6 @@ pub struct Ownership {
     pub mode: u32,
     /// Owner and group.
     pub ids: (u32, u32),
-}
-
-/// Mode and owner of a file; `None` when there is none.
-pub fn ownership(dir: &Dir, name: &str) -> Result<Option<Ownership>> {
-    Ok(dir.stat(name)?.map(|s| Ownership { mode: s.st_mode & 0o7777, ids: (s.st_uid, s.st_gid) }))
 }
 
 /// The name under which a file is written before it takes its own.
@@ -154,6 +150,26 @@ pub fn open_existing(dir: &Dir, name: &str) -> Result<Option<File>> {
         Err(nix::errno::Errno::ENOENT) => Ok(None),
         Err(e) => Err(Error::path("open", dir.join(name), e)),
     }
+}
+
+/// Takes all rights of others from a regular file or a directory, and gives it to whom `owner` answers for its present one. What
+/// has gone is fine.
+pub fn secure(dir: &Dir, name: &OsStr, owner: impl Fn(u32) -> u32) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let failed = |e: std::io::Error| Error::path("take the rights of others from", dir.join(name), e);
+    let file = match openat(dir, name, flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(nix::errno::Errno::ENOENT) => return Ok(()),
+        Err(e) => return Err(failed(e.into())),
+    };
+    let meta = file.metadata().map_err(failed)?;
+    let uid = owner(meta.uid());
+    if uid != meta.uid() {
+        std::os::unix::fs::fchown(&file, Some(uid), None).map_err(failed)?;
+    }
+    let mode = meta.permissions().mode() & 0o700;
+    file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)
 }
 
 /// True while an open file is what `name` stands for.

@@ -6,9 +6,12 @@ mod disk;
 mod found;
 mod known;
 mod mend;
+mod own;
 mod records;
 mod repair;
+mod scopes;
 mod sidecars;
+mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -20,10 +23,11 @@ pub use found::{Found, Mend};
 pub use known::Known;
 pub use repair::{Repaired, preview, repair};
 
-use super::{Context, Reading, State, volume};
+use super::{Context, Reading, State, in_use, volume};
 use crate::domain::error::Result;
 use crate::domain::finding::Finding;
-use crate::domain::record::Volume;
+use crate::domain::owner::split_folder_key;
+use crate::domain::record::{VFolder, Volume};
 use crate::host::signals;
 use crate::plan::intent;
 use crate::registry::{Registry, Root, validate};
@@ -54,6 +58,11 @@ fn by_itself(root: &Root, registry: &Registry) -> Result<Vec<Found>> {
         );
         let finding = finding.repair("the next command that changes something tidies up");
         found.push(Found { finding, mend: Mend::Recovered, folder: None });
+    }
+    for path in intent::strays(root)? {
+        let message = "is no intent that this vfadm can read";
+        let finding = Finding::warning("stray_entry", path.display().to_string(), message);
+        found.push(Found::by_hand(finding.repair("see what it is, and move it away")));
     }
     Ok(found)
 }
@@ -110,19 +119,68 @@ fn look(state: &State<'_>, without: &BTreeSet<String>) -> Result<Vec<Found>> {
     let mut volumes = state.registry.all::<Volume>()?;
     volumes.retain(|(name, _)| !without.contains(name));
     found.extend(volume::look(state, &volumes, Some(&known))?);
-    once_each(&mut found);
+    once_each(state.registry, &mut found)?;
     found.sort_by_key(|found| std::cmp::Reverse(found.finding.severity));
     Ok(found)
 }
 
+/// What a session has mounted is not forgotten.
+fn held_by_a_session(registry: &Registry, found: &mut Found) -> Result<()> {
+    let Mend::Forget { key } = &found.mend else { return Ok(()) };
+    if let Some(folder) = registry.get::<VFolder>(key)?
+        && let Some((session, _)) = in_use::sessions_with(registry, &folder)?.first()
+    {
+        found.mend = Mend::ByHand;
+        let finding = Finding { loses_data: false, ..found.finding.clone() };
+        found.finding = finding
+            .repair(format!("a session has it mounted: vfadm session stop {session}; then look again"));
+    }
+    Ok(())
+}
+
+/// Of two findings of one folder's work that was cut off, the one that looked at the disk, which comes last, knows more.
+fn one_way_on(found: &mut Vec<Found>) {
+    let of = |found: &Found| found.folder.filter(|_| found.finding.code == "work_cut_off");
+    let last: BTreeMap<Uuid, usize> =
+        found.iter().enumerate().filter_map(|(place, found)| Some((of(found)?, place))).collect();
+    let mut place = 0;
+    found.retain(|found| {
+        place += 1;
+        of(found).is_none_or(|id| last.get(&id) == Some(&(place - 1)))
+    });
+    // As long as nobody has agreed, the sidecar stays the witness.
+    let doubted = |found: &&Found| found.finding.loses_data && of(found).is_some();
+    let doubted: BTreeSet<String> =
+        found.iter().filter(doubted).map(|found| found.finding.subject.clone()).collect();
+    found.retain(|found| found.finding.code != "sidecar_stale" || !doubted.contains(&found.finding.subject));
+}
+
 /// What is at one wrong place only can be put right; where there are several, or one and nothing in the right place, an
 /// administrator decides, and no record is forgotten.
-fn once_each(found: &mut [Found]) {
+fn once_each(registry: &Registry, found: &mut Vec<Found>) -> Result<()> {
     let mut misplaced: BTreeMap<Uuid, usize> = BTreeMap::new();
     for id in found.iter().filter(|f| f.finding.code == "vfolder_misplaced").filter_map(|f| f.folder) {
         *misplaced.entry(id).or_default() += 1;
     }
+    one_way_on(found);
+    let mut elsewhere = BTreeSet::new();
+    if !misplaced.is_empty() {
+        for (key, folder) in
+            registry.all::<VFolder>()?.into_iter().filter(|(_, f)| misplaced.contains_key(&f.id))
+        {
+            elsewhere.extend(split_folder_key(&key).map(|(owner, _)| owner.scope_key(&folder.volume)));
+        }
+    }
     for found in found.iter_mut() {
+        held_by_a_session(registry, found)?;
+        if let Mend::MakeScope { key } = &found.mend
+            && elsewhere.contains(key)
+        {
+            found.mend = Mend::ByHand;
+            let finding = Finding { loses_data: false, ..found.finding.clone() };
+            found.finding =
+                finding.repair("its vfolders are at another place, which is told by itself: move it back");
+        }
         let Some(count) = found.folder.and_then(|id| misplaced.get(&id)) else { continue };
         let repair = match &*found.finding.code {
             "vfolder_missing" => "it is at another place, which is told by itself",
@@ -134,4 +192,5 @@ fn once_each(found: &mut [Found]) {
         found.mend = Mend::ByHand;
         found.finding = Finding { loses_data: false, ..found.finding.clone() }.repair(repair);
     }
+    Ok(())
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::resolve::{self, Folder};
 use super::scope::Site;
-use super::share::{open_to_others, regranted, require_takers};
+use super::share::{open_to_others, regranted, require_no_dot, require_takers};
 use super::{State, document};
 use crate::domain::error::{Error, Result};
 use crate::domain::name::printable;
@@ -316,6 +316,7 @@ fn granted(state: &State<'_>, invitation: &Invitation, message: String) -> Resul
     let (owner, name) = split_folder_key(&key).ok_or_else(gone)?;
     let record: VFolder = registry.require(&key)?;
     let folder = Folder { owner, name: name.to_owned(), record };
+    require_no_dot(&folder)?;
     if folder.record.status != Status::Ready {
         return Err(Error::conflict(format!("the vfolder {key} is {}", folder.record.status.name()))
             .hint("it can be accepted when its owner has restored it"));

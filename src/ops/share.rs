@@ -118,15 +118,21 @@ pub(super) fn open_to_others(
     let volume = registry.require::<Volume>(&folder.record.volume)?;
     permission::require_action(&folder.record.volume, &volume, action, &folder.owner)?;
     require_ready(folder)?;
-    if name::is_automatic(&folder.name) {
-        return Err(Error::conflict(format!(
-            "the vfolder {} begins with a dot: it is mounted in all sessions of its owner, and cannot be shared",
-            folder.key()
-        ))
-        .hint("rename it first, or make another one"));
-    }
+    require_no_dot(folder)?;
     let site = Site::find(registry, &folder.owner, &folder.record.volume, &volume)?;
     Ok((site, resolve::owning_project(registry, &folder.owner)?))
+}
+
+/// Refuses a folder that is mounted in all sessions of its owner (exit 4).
+pub(super) fn require_no_dot(folder: &Folder) -> Result<()> {
+    if !name::is_automatic(&folder.name) {
+        return Ok(());
+    }
+    Err(Error::conflict(format!(
+        "the vfolder {} begins with a dot: it is mounted in all sessions of its owner, and cannot be shared",
+        folder.key()
+    ))
+    .hint("rename it first, or make another one"))
 }
 
 fn is_member(project: Option<&Project>, user: &str) -> bool {

@@ -160,6 +160,8 @@ enum Found {
     /// It was never whole, so no step of it was begun.
     Torn(Dir, String),
     Unreadable(std::path::PathBuf),
+    /// No file at all.
+    Stray(std::path::PathBuf),
 }
 
 fn abandoned_or_running(root: &Root) -> Result<Vec<Found>> {
@@ -169,6 +171,10 @@ fn abandoned_or_running(root: &Root) -> Result<Vec<Found>> {
     names.sort();
     for name in names {
         let Some(name) = name.to_str().map(str::to_owned) else { continue };
+        if !folder.is_file_or_nothing(&name)? {
+            found.push(Found::Stray(folder.join(&name)));
+            continue;
+        }
         let Some(file) = files::open_existing(&folder, &name)? else { continue };
         let text = files::read(&folder, &name, MOST_BYTES)?.unwrap_or_default();
         let record = serde_json::from_slice::<Record>(&text);
@@ -201,6 +207,10 @@ pub fn recover(locked: &mut Locked) -> Result<Vec<String>> {
             Found::Running(_) => continue,
             Found::Torn(folder, name) => {
                 folder.remove_file(&name)?;
+                continue;
+            }
+            Found::Stray(path) => {
+                warnings.push(format!("{} is no intent: see what it is, and move it away", path.display()));
                 continue;
             }
             Found::Unreadable(path) => {
@@ -262,6 +272,9 @@ pub fn short_work(root: &Root) -> Result<Vec<String>> {
     let Some(folder) = root.private_if_there(FOLDER)? else { return Ok(Vec::new()) };
     let mut running = Vec::new();
     for name in folder.names()?.into_iter().filter_map(|name| name.into_string().ok()) {
+        if !folder.is_file_or_nothing(&name)? {
+            continue;
+        }
         let Some(file) = files::open_existing(&folder, &name)? else { continue };
         let text = files::read(&folder, &name, MOST_BYTES)?.unwrap_or_default();
         let long = serde_json::from_slice::<Record>(&text).is_ok_and(|record| record.long_work_on.is_some());
@@ -339,6 +352,15 @@ pub fn undo(steps: &[Step]) -> Result<()> {
         }
     }
     result
+}
+
+/// What lies between the intents and can be ended by nobody here; looks only.
+pub fn strays(root: &Root) -> Result<Vec<std::path::PathBuf>> {
+    let stray = |found| match found {
+        Found::Unreadable(path) | Found::Stray(path) => Some(path),
+        _ => None,
+    };
+    Ok(abandoned_or_running(root)?.into_iter().filter_map(stray).collect())
 }
 
 /// The changes that were cut off, but for long work that has yet to be gone on with: that is seen by the status of its

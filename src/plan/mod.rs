@@ -9,7 +9,7 @@ pub mod volume;
 use serde_json::Value;
 
 pub use intent::Intent;
-pub use step::{Effects, Step, prune_parents};
+pub use step::{Effects, Step, exposed, has_layout, prune_parents};
 pub use volume::{ScopePlace, VolumeAt};
 
 use crate::domain::error::{Error, Result};

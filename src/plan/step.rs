@@ -4,10 +4,13 @@
 mod folder;
 mod image;
 mod place;
+mod secure;
 mod sidecar;
 mod volume;
 
 pub use folder::prune_parents;
+pub use secure::exposed;
+pub use volume::has_layout;
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -156,6 +159,13 @@ pub enum Step {
     LiftInnerLimits {
         /// The scope.
         scope: ScopePlace,
+    },
+    /// Takes the rights of others from vfadm's own files in a root or on a volume.
+    Secure {
+        /// The root or the volume.
+        path: PathBuf,
+        /// Whose they are to be.
+        own: u32,
     },
     /// Moves a folder within its scope by one rename.
     MoveFolder {
@@ -314,6 +324,9 @@ impl Step {
             Step::LiftInnerLimits { scope } => {
                 format!("lift the limits inside of the quota scope {}", scope.dir)
             }
+            Step::Secure { path, .. } => {
+                format!("take the rights of others from vfadm's files in {}", path.display())
+            }
             Step::MoveFolder { scope, from, to } => {
                 format!("move {} to {}", scope.path().join(from).display(), to.display())
             }
@@ -395,6 +408,7 @@ impl Step {
                 scope.open()?;
                 scope.volume.driver().lift_inner_limits(&scope.at())
             }
+            Step::Secure { path, own } => secure::secure(path, *own),
             Step::MoveFolder { scope, from, to } => folder::move_folder(scope, from, to),
             Step::HandOver { from, at, to, place } => folder::hand_over((from, at), (to, place)),
             Step::Snapshot { from, at, to, staged, place } => {
@@ -461,7 +475,7 @@ impl Step {
                 quota::ensure_limit(&*scope.volume.driver(), &scope.at(), *limit).map(|_| ())
             }
             // That is how it belongs.
-            Step::Charge { .. } | Step::LiftInnerLimits { .. } => Ok(()),
+            Step::Charge { .. } | Step::LiftInnerLimits { .. } | Step::Secure { .. } => Ok(()),
             // They are made again by who needs them.
             Step::Prune { .. } => Ok(()),
             // Sidecars follow the registry, which did not change.

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::generation::MOST_GENERATION;
 use super::load::MOST_BYTES;
-use super::root::{FILE, Root};
+use super::root::{FILE, PRIVATE, Root};
 use super::state::Registry;
 use crate::domain::error::{Error, Result};
 use crate::host::dir::Dir;
@@ -116,9 +116,9 @@ fn whole(root: &Root, backup: &Backup) -> Option<Registry> {
 pub fn broken(root: &Root) -> Result<Vec<(PathBuf, Error)>> {
     let mut broken = Vec::new();
     for backup in list(root)? {
-        let parsed = |(bytes, path): (Vec<u8>, PathBuf)| (Registry::parse(bytes, path.clone()), path);
-        if let Some((Err(error), path)) = read(root, &backup)?.map(parsed) {
-            broken.push((path, error));
+        let parsed = read(root, &backup).map(|read| read.map(|(bytes, path)| Registry::parse(bytes, path)));
+        if let Err(error) | Ok(Some(Err(error))) = parsed {
+            broken.push((root.path().join(PRIVATE).join(FOLDER).join(backup.name()), error));
         }
     }
     Ok(broken)

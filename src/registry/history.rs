@@ -163,6 +163,10 @@ pub fn read(root: &Root, from: &str) -> Result<(Vec<Entry>, Vec<String>)> {
     let Some(folder) = root.private_if_there(FOLDER)? else { return Ok((entries, warnings)) };
     for month in list(&folder)?.into_iter().filter(|month| month.as_str() >= from) {
         let name = format!("{month}{END}");
+        if !folder.is_file_or_nothing(&name)? {
+            warnings.push(format!("{}: it is not a regular file", folder.join(&name).display()));
+            continue;
+        }
         let text = files::read(&folder, &name, MOST_BYTES)?.unwrap_or_default();
         for (at, line) in text.split(|byte| *byte == b'\n').enumerate() {
             match serde_json::from_slice(line) {

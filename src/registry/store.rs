@@ -82,6 +82,12 @@ fn busy(mut file: std::fs::File, timeout: Duration) -> Error {
         .hint("try again, or wait longer with --lock-timeout 120s")
 }
 
+/// The registry is its root's owner's alone.
+fn own(root: &Root) -> Result<Ownership> {
+    let dir = root.dir().stat_self()?;
+    Ok(Ownership { mode: 0o600, ids: (dir.st_uid, dir.st_gid) })
+}
+
 impl Locked {
     /// Locks a root and reads its registry.
     pub fn open(root: Root, timeout: Duration, by: By) -> Result<Locked> {
@@ -103,18 +109,12 @@ impl Locked {
         let mut made = history::before(&locked.registry, &[settings])?;
         made.iter_mut().for_each(|change| change.after = change.before.take());
         history::append(&locked.root, &locked.entry(made, Note::STORAGE))?;
-        let ids = locked.root.dir().stat_self()?;
-        files::replace(
-            locked.root.dir(),
-            FILE,
-            &locked.registry.render(),
-            Ownership { mode: 0o600, ids: (ids.st_uid, ids.st_gid) },
-        )?;
+        files::replace(locked.root.dir(), FILE, &locked.registry.render(), own(&locked.root)?)?;
         Ok(locked)
     }
 
     /// Applies the changes and replaces the file: draft, sync, link of the old one, line of the history, rename, sync
-    /// of the directory, link of the new one. Mode and owner are kept. Until the rename, nothing has changed. Changes
+    /// of the directory, link of the new one. Until the rename, nothing has changed. Changes
     /// that leave every record as it is write nothing.
     pub fn commit(&mut self, changes: &[Change], note: Note) -> Result<()> {
         let before = history::before(&self.registry, changes)?;
@@ -125,9 +125,10 @@ impl Locked {
         if changed.is_empty() {
             return Ok(());
         }
-        let like = files::ownership(self.root.dir(), FILE)?
-            .ok_or_else(|| Error::registry(format!("{} has gone", self.root.file().display())))?;
-        self.publish(changed, note, like, backups::keep)
+        if self.root.dir().stat(FILE)?.is_none() {
+            return Err(Error::registry(format!("{} has gone", self.root.file().display())));
+        }
+        self.publish(changed, note, backups::keep)
     }
 
     /// Puts another registry in the place of the whole file, with all that is in it but generation and time, which go on
@@ -136,28 +137,24 @@ impl Locked {
         let generation = self.registry.header.generation;
         self.registry = with;
         self.registry.header.generation = generation;
-        let dir = self.root.dir().stat_self()?;
-        let like = files::ownership(self.root.dir(), FILE)?;
-        let keep = match like {
+        let keep = match self.root.dir().stat(FILE)? {
             None => |_: &Root, _, _| Ok(()),
             Some(_) if broken => backups::set_aside,
             Some(_) => backups::keep,
         };
-        let new = Ownership { mode: 0o600, ids: (dir.st_uid, dir.st_gid) };
-        self.publish(changed, note, like.filter(|_| !broken).unwrap_or(new), keep)
+        self.publish(changed, note, keep)
     }
 
     fn publish(
         &mut self,
         changed: Vec<Changed>,
         note: Note,
-        like: Ownership,
         keep: fn(&Root, u64, Timestamp) -> Result<()>,
     ) -> Result<()> {
         let replaced = self.registry.header.generation;
         let time = now();
         self.registry.next_generation(time)?;
-        files::write_draft(self.root.dir(), FILE, &self.registry.render(), like)?;
+        files::write_draft(self.root.dir(), FILE, &self.registry.render(), own(&self.root)?)?;
         let entry = self.entry(changed, note);
         keep(&self.root, replaced, time).and_then(|()| history::append(&self.root, &entry)).inspect_err(
             |_| {

@@ -1,6 +1,6 @@
 //! The rules that a whole registry has to keep, for files that somebody edited and for `registry check`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use uuid::Uuid;
 
@@ -273,6 +273,9 @@ impl Check<'_> {
     }
 
     fn invitations(&mut self) -> Result<()> {
+        let folders: HashMap<Uuid, String> =
+            self.registry.all::<VFolder>()?.into_iter().map(|(key, folder)| (folder.id, key)).collect();
+        let mut waiting = BTreeSet::new();
         for (key, invitation) in self.registry.all::<Invitation>()? {
             if key.parse::<Uuid>().is_err() {
                 self.error::<Invitation>("bad_key", &key, "its key is not a UUID");
@@ -280,6 +283,29 @@ impl Check<'_> {
             if !self.ids.contains_key(&invitation.vfolder) && invitation.state == InvitationState::Pending {
                 self.error::<Invitation>("unknown_vfolder", &key, "its vfolder does not exist");
             }
+            if invitation.state != InvitationState::Pending {
+                continue;
+            }
+            let (owner, name) =
+                folders.get(&invitation.vfolder).and_then(|key| split_folder_key(key)).unzip();
+            let invitee = &invitation.invitee;
+            let void = if !self.registry.contains::<User>(invitee) {
+                format!("its invitee '{invitee}' does not exist")
+            } else if owner == Some(Owner::User(invitee.clone())) {
+                format!("its invitee '{invitee}' is the owner of the vfolder")
+            } else if name.is_some_and(name::is_automatic) {
+                "its vfolder begins with a dot, and cannot be shared".to_owned()
+            } else if !waiting.insert((invitation.vfolder, invitee.clone())) {
+                format!("another one to the same vfolder waits for '{invitee}'")
+            } else {
+                continue;
+            };
+            let subject = format!("{} {key}", Invitation::NOUN);
+            let repair = format!("vfadm invitation cancel {key}");
+            self.report::<Invitation>(
+                &key,
+                Finding::warning("invitation_void", subject, void).repair(repair),
+            );
         }
         Ok(())
     }

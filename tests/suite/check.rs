@@ -1,6 +1,7 @@
 //! `check`: what each kind of damage is called, and that looking leaves no trace.
 
 mod damages;
+mod more;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,6 +12,11 @@ use serde_json::Value;
 use crate::support::{Lab, Output, Snapshot, system};
 
 pub use damages::{DAMAGES, Damage, Repair};
+
+/// All kinds of damage.
+pub fn damages() -> impl Iterator<Item = &'static Damage> {
+    DAMAGES.iter().chain(more::MORE)
+}
 
 /// alice owns `data`, shared with bob, and `old` in the trash; `ml` owns `sets`.
 pub fn site() -> Lab {
@@ -58,7 +64,7 @@ pub fn sidecar(lab: &Lab, folder: &str) -> PathBuf {
 
 #[test]
 fn each_kind_of_damage_has_its_code_and_says_what_mends_it() {
-    for Damage { code, what, make, repair } in DAMAGES {
+    for Damage { code, what, make, repair } in damages() {
         let lab = site();
         assert_eq!(codes(&lab), [""; 0], "before: {what}");
         make(&lab);
@@ -133,7 +139,7 @@ fn looking_changes_nothing_not_even_access_times() {
 
 #[test]
 fn a_plan_of_repairs_writes_nothing() {
-    for Damage { what, make, repair, .. } in DAMAGES {
+    for Damage { what, make, repair, .. } in damages() {
         let lab = site();
         make(&lab);
         let before = Snapshot::of(&[&lab.root]);
@@ -193,7 +199,7 @@ fn every_code_is_in_the_manual_and_no_other() {
 fn each_code_that_is_mended_has_its_damage() {
     let repairs = include_str!("check_repair.rs");
     let covered = |code: &str| {
-        DAMAGES.iter().any(|damage| damage.code == code) || repairs.contains(&format!("[\"{code}\"]"))
+        damages().any(|damage| damage.code == code) || repairs.contains(&format!("[\"{code}\"]"))
     };
     let mended = vfadm::domain::finding::CODES.iter().filter(|meaning| {
         use vfadm::domain::finding::Repair::{Asked, Check};
@@ -201,7 +207,7 @@ fn each_code_that_is_mended_has_its_damage() {
     });
     let missing: Vec<_> = mended.map(|meaning| meaning.code).filter(|code| !covered(code)).collect();
     assert!(missing.is_empty(), "nothing makes {missing:?}");
-    for Damage { code, repair, what, .. } in DAMAGES {
+    for Damage { code, repair, what, .. } in damages() {
         let meaning = vfadm::domain::finding::CODES.iter().find(|meaning| meaning.code == *code).unwrap();
         let told = meaning.repair == vfadm::domain::finding::Repair::Asked;
         assert!(

@@ -74,6 +74,7 @@ pub const CODES: &[Meaning] = &[
         ByHand,
         "A session or a pending invitation is about a vfolder that does not exist.",
     ),
+    row("invitation_void", Warning, ByHand, "A pending invitation can never become a grant."),
     row("duplicate_id", Error, ByHand, "Two records have one id."),
     row("duplicate_kernel_id", Error, ByHand, "Two quota scopes of a volume have one number in the kernel."),
     row("kernel_id_ahead", Error, ByHand, "A quota scope has a number that would be given away again."),
@@ -99,6 +100,12 @@ pub const CODES: &[Meaning] = &[
         Error,
         ByHand,
         "A directory of vfadm's on a volume cannot be read; the rest of it was not looked at.",
+    ),
+    row(
+        "scope_unreadable",
+        Error,
+        ByHand,
+        "Something in a quota scope cannot be read; the rest of it was not looked at.",
     ),
     row("volume_read_only", Error, ByHand, "Nothing can be written to a volume."),
     row("driver_unable", Error, ByHand, "The quota driver cannot work on a volume as it is."),
@@ -164,6 +171,12 @@ pub const CODES: &[Meaning] = &[
         Warning,
         ByHand,
         "Something that vfadm did not make lies between vfolders, where no session sees it.",
+    ),
+    row(
+        "own_access",
+        Error,
+        Check,
+        "vfadm's own files are not root's alone; the rights of others are taken.",
     ),
     row(
         "scope_access",

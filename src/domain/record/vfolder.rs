@@ -114,6 +114,11 @@ impl VFolder {
         format!("{}/{}/{}", &id[..2], &id[2..4], &id[4..])
     }
 
+    /// True while it is made or removed, unless that is by a transfer.
+    pub fn is_half_done(&self) -> bool {
+        !matches!(self.status, Status::Ready | Status::Trashed) && self.transfer.is_none()
+    }
+
     /// The path below its scope in the present status.
     pub fn place(&self) -> String {
         match self.status {

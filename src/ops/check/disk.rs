@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::found::{Found, Mend};
 use super::known::Known;
-use crate::domain::error::Result;
+use super::own;
+use crate::domain::error::{Code, Result};
 use crate::domain::finding::Finding;
-use crate::domain::owner::Owner;
 use crate::domain::quota::Folders;
 use crate::domain::record::{Scope, Status, VFolder, Volume};
 use crate::host::dir::Dir;
@@ -79,79 +79,33 @@ impl<'a> Disk<'a> {
         let notes = top.stat(PRIVATE)?.map(|_| top.open_dir(PRIVATE)).transpose()?;
         let mut looked_at = BTreeSet::new();
         for (site, record) in sites {
-            let unrecorded = disk.scope(site, notes.as_ref())?;
             looked_at.insert(site.place.dir.clone());
-            disk.notes_of_scope(notes.as_ref(), site, record, &unrecorded)?;
+            let looked = disk
+                .scope(site, notes.as_ref())
+                .and_then(|unrecorded| disk.notes_of_scope(notes.as_ref(), site, record, &unrecorded));
+            disk.unreadable_scope(site, looked)?;
         }
         let dirs = disk.other_scopes(&top, notes.as_ref(), &looked_at)?;
         disk.left_notes(notes.as_ref(), &dirs, volume)?;
-        disk.marker(&top, volume)
-    }
-
-    /// Directories in the place of a scope that are no scope of the registry's; answers all that are there.
-    fn other_scopes(
-        &mut self,
-        top: &Dir,
-        notes: Option<&Dir>,
-        looked_at: &BTreeSet<String>,
-    ) -> Result<BTreeSet<String>> {
-        let mut dirs = BTreeSet::new();
-        for name in top.names()? {
-            let Some(dir) = name.to_str().filter(|name| digits(name, 32)) else { continue };
-            dirs.insert(dir.to_owned());
-            if looked_at.contains(dir) || !top.stat(dir)?.is_some_and(|stat| is_dir(&stat)) {
-                continue;
-            }
-            let path = top.join(dir);
-            match self.known.owner(dir) {
-                Some(owner) => self.unrecorded_scope(owner.clone(), dir, notes)?,
-                None => {
-                    let told = note::of_scope_itself(notes, dir)?;
-                    let returns = told.as_ref().and_then(|told| told.owner_of(dir, self.registry));
-                    let message = match &told {
-                        Some(told) => format!("it was {}'s, whom the registry does not know", told.owner),
-                        None => "it is nobody's".to_owned(),
-                    };
-                    let finding = Finding::warning("scope_unowned", path.display().to_string(), message);
-                    self.found.push(match returns {
-                        Some(_) => Found::mended(
-                            finding,
-                            Mend::Owner { volume: self.at.name.clone(), dir: dir.to_owned() },
-                            "records the owner again, and what is in it",
-                        ),
-                        None => Found::by_hand(
-                            finding.repair("see what is in it; if nobody needs that, remove it"),
-                        ),
-                    });
-                }
-            }
-        }
-        Ok(dirs)
-    }
-
-    /// A scope that the registry knows, and cannot be opened, is a finding already.
-    fn unrecorded_scope(&mut self, owner: Owner, dir: &str, notes: Option<&Dir>) -> Result<()> {
-        let key = owner.scope_key(&self.at.name);
-        let record = self.registry.get::<Scope>(&key)?;
-        if record.is_some_and(|record| record.present) {
-            return Ok(());
-        }
-        let path = self.at.path.join(dir);
-        let finding = Finding::error(
-            "scope_unrecorded",
-            format!("quota scope {key}"),
-            format!("{} is there, and the registry has no such quota scope", path.display()),
-        );
-        let told = note::of_scope_itself(notes, dir)?.is_some();
-        self.found.push(match told || !self.at.driver().wants_kernel_id() {
-            true => Found::mended(finding, Mend::Scope { key }, "records it again"),
-            false => {
-                Found::by_hand(finding.repair(
-                    "nothing says which number it has in the kernel: move its folders to another scope",
-                ))
-            }
-        });
+        disk.marker(&top, volume)?;
+        disk.found.extend(own::files(&top, own)?);
         Ok(())
+    }
+
+    /// What cannot be read in one scope keeps nothing from being found in the others.
+    fn unreadable_scope(&mut self, site: &Site, looked: Result<()>) -> Result<()> {
+        match looked {
+            Err(error) if error.code == Code::Storage => {
+                let finding = Finding::error(
+                    "scope_unreadable",
+                    format!("quota scope {}", site.key()),
+                    format!("{}: the rest of it was not looked at", error.message),
+                );
+                self.found.push(Found::by_hand(finding.repair("see what is there; then look again")));
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Looks through one scope; answers the folders in it that have no record.
@@ -262,9 +216,15 @@ impl<'a> Disk<'a> {
         let record = &folder.record;
         let here = folder.owner == under.site.place.owner && record.volume == self.at.name;
         if here && record.place() == entry.place {
+            if !is_dir(&entry.stat) {
+                return Ok(());
+            }
             under.present.insert(entry.id);
+            if record.status == Status::Purging {
+                self.doubt(under.notes.as_ref(), &folder.key(), record);
+            }
             // What is more than a directory is looked at once it has been opened.
-            if self.at.folders == Folders::Directory && is_dir(&entry.stat) {
+            if self.at.folders == Folders::Directory {
                 self.folder_access(under, &folder.key(), record, &entry.stat);
             }
             return Ok(());
@@ -280,6 +240,11 @@ impl<'a> Disk<'a> {
         let path = under.top.join(&entry.place);
         let place = under.site.place.path().join(record.place());
         let free = here && under.site.place.lacks_folder(Path::new(&record.place()))?;
+        if free && is_dir(&entry.stat) && record.is_half_done() && entry.place == record.home() {
+            under.displaced.insert(entry.id);
+            self.stands(&folder.key(), record);
+            return Ok(());
+        }
         let finding = Finding::error(
             "vfolder_misplaced",
             format!("vfolder {key}"),
@@ -317,7 +282,7 @@ impl<'a> Disk<'a> {
         let status = told.as_ref().map(|told| told.vfolder.status);
         let left = match entry.place.split('/').next() {
             // On its way to another owner, this may be all that there is of it.
-            Some(".staging") if !told.as_ref().is_some_and(FolderNote::is_in_transit) => Some("staging_left"),
+            Some(".staging") if !told.as_ref().is_some_and(FolderNote::is_finished) => Some("staging_left"),
             Some(".trash") if status.is_none_or(|status| status == Status::Purging) => Some("trash_left"),
             _ => None,
         };
@@ -402,7 +367,8 @@ impl<'a> Disk<'a> {
                 }
                 false => {
                     let finding = Finding::error("vfolder_missing", format!("vfolder {key}"), error.message);
-                    Found::by_hand(finding).about(folder.id)
+                    let repair = "see what is in its place, move that away, and put the vfolder back";
+                    Found::by_hand(finding.repair(repair)).about(folder.id)
                 }
             });
         }
@@ -471,7 +437,7 @@ fn own_uid(top: &Dir) -> Result<u32> {
     Ok(private.map_or_else(files::own_uid, |stat| stat.st_uid))
 }
 
-fn is_dir(stat: &FileStat) -> bool {
+pub(super) fn is_dir(stat: &FileStat) -> bool {
     stat.st_mode & libc::S_IFMT == libc::S_IFDIR
 }
 

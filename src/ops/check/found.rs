@@ -1,6 +1,8 @@
 //! What a check found, with what mends it.
 
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
 use uuid::Uuid;
 
 use crate::domain::finding::Finding;
@@ -87,6 +89,13 @@ pub enum Mend {
         /// The folder.
         key: String,
     },
+    /// What is vfadm's own becomes so.
+    Own {
+        /// The root, or the volume.
+        path: PathBuf,
+        /// Whose it is to be.
+        own: u32,
+    },
     /// The limits inside of a scope go.
     InnerLimits {
         /// The scope.
@@ -129,6 +138,11 @@ pub enum Mend {
     },
     /// What `session prune` does.
     Prune,
+    /// What is whole in a folder's place is a ready folder.
+    Stands {
+        /// The folder.
+        key: String,
+    },
     /// A purge is finished, a clone dropped.
     Purge {
         /// The folder.

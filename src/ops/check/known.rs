@@ -49,6 +49,11 @@ impl Known {
         self.folders.get(&id)
     }
 
+    /// The directory of an owner's scopes.
+    pub fn dir(&self, owner: &Owner) -> Option<&str> {
+        self.owners.iter().find(|(_, known)| *known == owner).map(|(dir, _)| dir.as_str())
+    }
+
     /// Whose scopes have this directory.
     pub fn owner(&self, dir: &str) -> Option<&Owner> {
         self.owners.get(dir)

@@ -74,6 +74,7 @@ pub fn plan(state: &State<'_>, mend: &Mend) -> Result<Plan> {
                 to: *to,
             });
         }
+        Mend::Own { path, own } => plan.steps.push(Step::Secure { path: path.clone(), own: *own }),
         Mend::InnerLimits { key } => {
             let (site, _) = site(registry, key)?;
             plan.steps.push(Step::LiftInnerLimits { scope: site.place });
@@ -81,6 +82,12 @@ pub fn plan(state: &State<'_>, mend: &Mend) -> Result<Plan> {
         Mend::Charge { key } => {
             let (folder, site) = folder(registry, key)?;
             plan.steps.push(Step::Charge { scope: site.place, path: PathBuf::from(folder.record.place()) });
+        }
+        Mend::Stands { key } => {
+            let (Folder { owner, name, record }, site) = folder(registry, key)?;
+            let ready = VFolder { status: Status::Ready, trashed_at: None, clone: None, ..record };
+            plan.changes.push(Change::put(owner.folder_key(&name), &ready)?);
+            plan.after.push(sidecar::folder(registry, &site.place, &name, &ready));
         }
         Mend::Note { section, key } => sidecar::follow(registry, section, key, &mut plan)?,
         Mend::Marker { volume } => {

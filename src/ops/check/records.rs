@@ -3,6 +3,7 @@
 
 use super::found::{Found, Mend};
 use super::known::Known;
+use super::own;
 use crate::domain::error::Result;
 use crate::domain::finding::Finding;
 use crate::domain::holder::Life;
@@ -21,6 +22,8 @@ pub fn look(state: &State<'_>, known: &Known) -> Result<Vec<Found>> {
     found.extend(dead(state)?);
     found.extend(left_places(state)?);
     found.extend(unreadable(state.root)?);
+    let root = state.root.dir();
+    found.extend(own::files(root, root.stat_self()?.st_uid)?);
     Ok(found)
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::disk::{Disk, digits};
+use super::disk::{Disk, digits, is_dir};
 use super::found::{Found, Mend};
 use crate::domain::error::Result;
 use crate::domain::finding::Finding;
@@ -16,9 +16,11 @@ use crate::host::files;
 use crate::ops::scope::{self, Site};
 use crate::ops::sidecar;
 use crate::ops::sidecar::note::{self, END, MOST};
-use crate::plan::Step;
+use crate::plan::{Step, has_layout};
 use crate::registry::document::plain;
 use crate::registry::root::{LAYOUT, MARKER};
+
+const LAYOUT_AND_MARKER: [&str; 2] = [LAYOUT, MARKER];
 
 const AGAIN: &str = "writes it again";
 
@@ -56,6 +58,15 @@ fn compare(expected: &str, found: &[u8], generation: u64) -> Option<Differs> {
         (_, Ok(_)) => Some(Differs::Stale("it says something else than the registry".to_owned())),
         (_, Err(error)) => Some(Differs::Stale(format!("it cannot be read: {error}"))),
     }
+}
+
+/// What a file cannot be written over.
+fn is_directory(dir: &Dir, name: &str) -> bool {
+    dir.stat(name).is_ok_and(|stat| stat.is_some_and(|stat| is_dir(&stat)))
+}
+
+fn in_the_way(dir: &Dir, name: &str) -> String {
+    format!("see what {} is, and move it away", dir.join(name).display())
 }
 
 fn text_of(step: Step) -> String {
@@ -155,6 +166,10 @@ impl Disk<'_> {
                 },
                 Err(error) => {
                     let finding = Finding::warning("sidecar_stale", subject, error.to_string());
+                    if is_directory(dir, &file) {
+                        self.found.push(Found::by_hand(finding.repair(in_the_way(dir, &file))));
+                        return Ok(());
+                    }
                     Some((finding, AGAIN))
                 }
             },
@@ -198,11 +213,17 @@ impl Disk<'_> {
         let why = match differs {
             Some(Differs::Stale(why)) => Some(format!("its marker {}: {why}", top.join(MARKER).display())),
             Some(Differs::Newer(_)) => None,
-            None if top.stat(LAYOUT)?.is_none() => Some(format!("{} is missing", top.join(LAYOUT).display())),
+            None if !has_layout(top) => {
+                Some(format!("{} does not tell the layout", top.join(LAYOUT).display()))
+            }
             None => None,
         };
+        let blocked = LAYOUT_AND_MARKER.into_iter().find(|name| is_directory(top, name));
         self.found.extend(why.map(|why| {
             let finding = Finding::warning("marker_stale", format!("volume {name}"), why);
+            if let Some(name) = blocked {
+                return Found::by_hand(finding.repair(in_the_way(top, name)));
+            }
             let mend = Mend::Note { section: Volume::SECTION.to_owned(), key: name.clone() };
             Found::mended(finding, mend, AGAIN)
         }));

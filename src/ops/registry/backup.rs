@@ -74,8 +74,14 @@ pub fn list(ctx: &Context) -> Result<Vec<Value>> {
     let root = Root::find(&ctx.root)?;
     let mut items = Vec::new();
     for backup in backups::list(&root)? {
-        let Some((bytes, path)) = backups::read(&root, &backup)? else { continue };
-        items.push(item(backup.generation, bytes, path));
+        match backups::read(&root, &backup) {
+            Ok(Some((bytes, path))) => items.push(item(backup.generation, bytes, path)),
+            Ok(None) => {}
+            Err(error) => items.push(json!({
+                "generation": backup.generation,
+                "records_unknown_reason": error.message,
+            })),
+        }
     }
     Ok(items)
 }

@@ -108,9 +108,10 @@ impl FolderNote {
         self.owner.folder_key(&self.name)
     }
 
-    /// True where it was on its way to another owner or volume.
-    pub fn is_in_transit(&self) -> bool {
-        self.vfolder.transfer.is_some()
+    /// True where what lies in .staging is more than a piece of a copy: it was whole, or may be all that there is of a folder on
+    /// its way to another owner.
+    pub fn is_finished(&self) -> bool {
+        self.vfolder.transfer.is_some() || !self.vfolder.is_half_done()
     }
 }
 

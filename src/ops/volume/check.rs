@@ -137,7 +137,8 @@ fn check_usable(
     let subject = subject(at);
     let mut by_hand = |finding| all.push(Found::by_hand(finding));
     if let Some(reason) = sight.reason.as_ref().filter(|_| sight.state == VolumeState::ReadOnly) {
-        by_hand(Finding::error("volume_read_only", &subject, reason));
+        let repair = format!("make it writable: mount -o remount,rw {}", at.path.display());
+        by_hand(Finding::error("volume_read_only", &subject, reason).repair(repair));
     }
     let readiness = match ability(at) {
         // It may have gone since it was looked at.
@@ -159,7 +160,10 @@ fn check_usable(
     }
     match check_scopes(state, known, (at, volume), all) {
         Err(error) if error.code == Code::Storage => {
-            all.push(Found::by_hand(Finding::error("limits_unreadable", &subject, error.message)));
+            let repair = error.hint.unwrap_or_else(|| format!("vfadm volume check {}", at.name));
+            all.push(Found::by_hand(
+                Finding::error("limits_unreadable", &subject, error.message).repair(repair),
+            ));
         }
         other => other?,
     }
@@ -170,7 +174,8 @@ fn check_usable(
 /// so that nobody agrees to less than is lost.
 fn lacks_scope(registry: &Registry, finding: Finding, site: &Site, all: &mut Vec<Found>) -> Result<()> {
     if !site.place.is_gone().unwrap_or(false) {
-        all.push(Found::by_hand(finding));
+        let repair = format!("see what is at {}, and put the quota scope back", site.place.path().display());
+        all.push(Found::by_hand(finding.repair(repair)));
         return Ok(());
     }
     let mut missing = Vec::new();
@@ -233,7 +238,7 @@ fn check_scopes(
                 Ok(reading) => {
                     let mend = Mend::Limit { key: site.key(), from: reading.limit };
                     let finding = scope::differs(site, reading.limit, scope.limit);
-                    all.push(Found { finding, mend, folder: None });
+                    all.push(Found::mended(finding, mend, "sets the registry's"));
                 }
                 Err(error) => all.push(Found::by_hand(scope::unreadable(site, &error))),
             }

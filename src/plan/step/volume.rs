@@ -47,11 +47,17 @@ pub(super) fn mark(volume: &VolumeAt, marker: &str, update: bool) -> Result<()> 
         volume.open()?;
     }
     let dir = Dir::open(&volume.path)?;
-    if dir.stat(LAYOUT)?.is_none() {
+    if !has_layout(&dir) {
         files::replace(&dir, LAYOUT, VERSION, owned_like(&dir, 0o644)?)?;
     }
     dir.ensure_dir(PRIVATE, 0o700)?;
     write_marker(&dir, marker)
+}
+
+/// Whether a volume says how it is laid out.
+pub fn has_layout(dir: &Dir) -> bool {
+    let read = files::read(dir, LAYOUT, 64).ok().flatten();
+    read.is_some_and(|text| text.trim_ascii() == VERSION.trim_ascii())
 }
 
 pub(super) fn write_marker(dir: &Dir, marker: &str) -> Result<()> {

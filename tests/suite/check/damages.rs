@@ -38,13 +38,13 @@ fn trash(lab: &Lab) -> PathBuf {
 }
 
 /// Takes a record's line out of the registry, or changes it, as with an editor.
-fn edit(lab: &Lab, change: impl Fn(&str) -> Option<String>) {
+pub fn edit(lab: &Lab, change: impl Fn(&str) -> Option<String>) {
     let text = lab.registry_text();
     let lines: Vec<String> = text.lines().filter_map(change).collect();
     fs::write(lab.registry(), format!("{}\n", lines.join("\n"))).unwrap();
 }
 
-fn forget(lab: &Lab, key: &str) {
+pub fn forget(lab: &Lab, key: &str) {
     edit(lab, |line| (!line.trim_start().starts_with(&format!("{key:?}:"))).then(|| line.to_owned()));
 }
 
@@ -56,14 +56,14 @@ fn replace(lab: &Lab, key: &str, from: &str, to: &str) {
 }
 
 /// The same where the sidecar says so too.
-fn replace_all(lab: &Lab, folder: &str, from: &str, to: &str) {
+pub fn replace_all(lab: &Lab, folder: &str, from: &str, to: &str) {
     let sidecar = sidecar(lab, folder);
     let text = fs::read_to_string(&sidecar).unwrap();
     fs::write(&sidecar, text.replace(from, to)).unwrap();
     replace(lab, &format!("user/{folder}"), from, to);
 }
 
-fn mode(path: &Path, mode: u32) {
+pub fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
@@ -335,6 +335,8 @@ pub const DAMAGES: &[Damage] = &[
             let dir = lab.volume.join(".vfadm").join(ID);
             fs::create_dir(&dir).unwrap();
             fs::write(dir.join("scope.yaml"), "").unwrap();
+            mode(&dir.join("scope.yaml"), 0o600);
+            mode(&dir, 0o700);
         },
         repair: Harmless,
     },
@@ -363,8 +365,9 @@ pub const DAMAGES: &[Damage] = &[
         code: "backup_unreadable",
         what: "a backup was cut",
         make: |lab| {
-            let backups = lab.root.join(".vfadm/backups");
-            fs::write(backups.join("registry-0000000001-20200101T000000Z.yaml"), "vfadm: {").unwrap();
+            let backup = lab.root.join(".vfadm/backups/registry-0000000001-20200101T000000Z.yaml");
+            fs::write(&backup, "vfadm: {").unwrap();
+            mode(&backup, 0o600);
         },
         repair: ByHand,
     },
