@@ -16,6 +16,7 @@ mod support;
 mod suite {
     mod actions;
     mod cephfs;
+    mod charges;
     mod check;
     mod check_repair;
     mod clone;

@@ -152,6 +152,11 @@ pub enum Step {
         /// Its path below the scope.
         path: PathBuf,
     },
+    /// Charges a scope by its number in the kernel again, which is made where it is not there.
+    ChargeScope {
+        /// The scope.
+        scope: ScopePlace,
+    },
     /// Lifts the limits that are inside of a scope.
     LiftInnerLimits {
         /// The scope.
@@ -311,6 +316,11 @@ impl Step {
             Step::Charge { scope, path } => {
                 format!("charge {} to its quota scope", scope.path().join(path).display())
             }
+            Step::ChargeScope { scope } => format!(
+                "charge {} to its number in the kernel, {}",
+                scope.path().display(),
+                scope.kernel_id.map_or("none".to_owned(), |id| id.to_string())
+            ),
             Step::LiftInnerLimits { scope } => {
                 format!("lift the limits inside of the quota scope {}", scope.dir)
             }
@@ -391,6 +401,10 @@ impl Step {
             Step::Charge { scope, path } => {
                 scope.volume.driver().charge(&scope.at(), &scope.open_folder(path)?)
             }
+            Step::ChargeScope { scope } => {
+                scope.open()?;
+                scope.volume.driver().charge_scope(&scope.at())
+            }
             Step::LiftInnerLimits { scope } => {
                 scope.open()?;
                 scope.volume.driver().lift_inner_limits(&scope.at())
@@ -461,7 +475,7 @@ impl Step {
                 quota::ensure_limit(&*scope.volume.driver(), &scope.at(), *limit).map(|_| ())
             }
             // That is how it belongs.
-            Step::Charge { .. } | Step::LiftInnerLimits { .. } => Ok(()),
+            Step::Charge { .. } | Step::ChargeScope { .. } | Step::LiftInnerLimits { .. } => Ok(()),
             // They are made again by who needs them.
             Step::Prune { .. } => Ok(()),
             // Sidecars follow the registry, which did not change.

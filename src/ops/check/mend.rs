@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
+use super::charges::charge_scope;
 use super::found::Mend;
 use crate::domain::error::{Error, Result};
 use crate::domain::level::Level;
@@ -81,6 +82,10 @@ pub fn plan(state: &State<'_>, mend: &Mend) -> Result<Plan> {
         Mend::Charge { key } => {
             let (folder, site) = folder(registry, key)?;
             plan.steps.push(Step::Charge { scope: site.place, path: PathBuf::from(folder.record.place()) });
+        }
+        Mend::ChargeScope { key, anew } => {
+            let (site, record) = site(registry, key)?;
+            charge_scope(site, &record, *anew, &mut plan);
         }
         Mend::Note { section, key } => sidecar::follow(registry, section, key, &mut plan)?,
         Mend::Marker { volume } => {
