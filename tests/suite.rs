@@ -22,6 +22,7 @@ mod suite {
     mod clone;
     mod consistency;
     mod crash;
+    mod cut_off;
     mod dedicated;
     mod documents;
     mod dry_run;

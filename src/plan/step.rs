@@ -3,13 +3,16 @@
 
 mod folder;
 mod image;
+mod own;
 mod place;
 mod sidecar;
 mod volume;
+mod volumes;
 
 pub use folder::prune_parents;
+pub use own::owned_like;
+use own::remove_if_empty;
 
-use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +23,6 @@ use crate::domain::error::Result;
 use crate::domain::record::MountSource;
 use crate::domain::size::Limit;
 use crate::host::dir::Dir;
-use crate::host::files::Ownership;
 use crate::quota;
 use crate::session::places::{self, Mark};
 
@@ -397,7 +399,9 @@ impl Step {
             Step::MakeFolder { scope, path, uid, gid, mode } => {
                 folder::make_folder(scope, path, (*uid, *gid), *mode)
             }
-            Step::SetAccess { scope, path, folder, to, .. } => folder::set_access(scope, path, *folder, *to),
+            Step::SetAccess { scope, path, folder, to, .. } => {
+                folder::set_access(scope, (path, *folder), *to)
+            }
             Step::Charge { scope, path } => {
                 scope.volume.driver().charge(&scope.at(), &scope.open_folder(path)?)
             }
@@ -460,7 +464,7 @@ impl Step {
             }
             Step::MakeFolder { scope, path, .. } => folder::unmake_folder(scope, path),
             Step::SetAccess { scope, path, folder, from, .. } => {
-                folder::set_access(scope, path, *folder, *from)
+                folder::restore_access(scope, (path, *folder), *from)
             }
             Step::MoveFolder { scope, from, to } => folder::move_folder(scope, to, from),
             Step::HandOver { from, at, to, place } => folder::hand_back((from, at), (to, place)),
@@ -481,19 +485,5 @@ impl Step {
             // Sidecars follow the registry, which did not change.
             Step::WriteSidecar { .. } | Step::RemoveSidecar { .. } => Ok(()),
         }
-    }
-}
-
-/// Files of vfadm's own belong to whoever owns the directory (root on a real host).
-pub(super) fn owned_like(dir: &Dir, mode: u32) -> Result<Ownership> {
-    let stat = dir.stat_self()?;
-    Ok(Ownership { mode, ids: (stat.st_uid, stat.st_gid) })
-}
-
-/// Removes an empty directory, and leaves one with content alone.
-fn remove_if_empty(parent: &Dir, name: impl AsRef<OsStr>) -> Result<()> {
-    match parent.remove_dir(name.as_ref()) {
-        Err(e) if matches!(e.errno(), Some(nix::libc::ENOTEMPTY | nix::libc::EBUSY)) => Ok(()),
-        other => Ok(other.map(|_| ())?),
     }
 }

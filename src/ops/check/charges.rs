@@ -7,7 +7,10 @@ use super::disk::Disk;
 use super::found::{Found, Mend};
 use crate::domain::error::Result;
 use crate::domain::finding::Finding;
+use crate::domain::name::shell_word;
 use crate::domain::record::{Scope, VFolder};
+use crate::host::process::own_mounts;
+use crate::ops::resolve::Folder;
 use crate::ops::scope::Site;
 use crate::plan::{Plan, ScopePlace, Step};
 use crate::quota::Uncharged;
@@ -20,6 +23,20 @@ pub(in crate::ops) fn plain_directory(key: &str, path: &Path) -> Finding {
         "copy it into a vfolder, which is charged: vfadm vfolder clone {key} OWNER/NEWNAME; then purge this one, and \
          rename the other"
     ))
+}
+
+/// That something is mounted over a folder that is a plain directory; `None` where nothing is.
+pub(super) fn mounted_over(folder: &Folder, path: &Path) -> Result<Option<Found>> {
+    let mounts = own_mounts()?;
+    Ok(mounts.iter().rfind(|mount| mount.point == path).map(|mount| {
+        let point = path.display().to_string();
+        let message = format!(
+            "{} ({}) is mounted at {point}: what is there is neither counted nor the vfolder's",
+            mount.source, mount.filesystem
+        );
+        let finding = Finding::error("nested_mount", format!("vfolder {}", folder.key()), message);
+        Found::by_hand(finding.repair(format!("umount {}", shell_word(&point)))).about(folder.record.id)
+    }))
 }
 
 /// That the kernel's object of a scope's number is not there.
