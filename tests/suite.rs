@@ -16,11 +16,13 @@ mod support;
 mod suite {
     mod actions;
     mod cephfs;
+    mod charges;
     mod check;
     mod check_repair;
     mod clone;
     mod consistency;
     mod crash;
+    mod cut_off;
     mod dedicated;
     mod documents;
     mod dry_run;

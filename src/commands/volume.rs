@@ -171,7 +171,7 @@ impl App {
                     volume::remove(&reading.state(&self.ctx), &volume)?;
                     self.confirm(&format!("Take the volume {volume} out of the registry?"))?;
                 }
-                self.done(KIND, change(&self.ctx, |state| volume::remove(state, &volume))?)
+                self.done(KIND, volume::take_out(&self.ctx, &volume)?)
             }
             Volume::Allow(rule) => self.set_actions(&rule, true),
             Volume::Block(rule) => self.set_actions(&rule, false),

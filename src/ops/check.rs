@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+pub(in crate::ops) use charges::{plain_directory, uncounted};
 pub use disk::Disk;
 pub use found::{Found, Mend};
 pub use known::Known;

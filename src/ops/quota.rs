@@ -78,6 +78,7 @@ fn apply(
     no_shrink: bool,
     message: String,
 ) -> Result<Plan> {
+    scope::require_counted(site)?;
     let reading = read_one(site)?;
     let Some(before) = &site.record else { return Ok(Plan::unchanged(message)) };
     let record = Scope { limit: wanted, source, ..before.clone() };

@@ -1,5 +1,7 @@
 //! Quota scopes: where they are, what their limit is, how they come and go.
 
+use std::path::Path;
+
 use uuid::Uuid;
 
 use super::resolve::{self, OwnerRecord};
@@ -43,6 +45,12 @@ impl Site {
     pub fn of_folder(registry: &Registry, owner: &Owner, folder: &VFolder) -> Result<Site> {
         let volume = registry.require::<Volume>(&folder.volume)?;
         Site::find(registry, owner, &folder.volume, &volume)
+    }
+
+    /// False where a plain directory is in the place of a folder that the storage moves, charges and takes snapshots of.
+    pub fn is_of_kind(&self, folder: &VFolder) -> bool {
+        let is_it = |dir| self.place.volume.driver().is_of_kind(self.place.volume.folders, &dir);
+        self.place.open_folder(Path::new(&folder.place())).and_then(is_it).unwrap_or(true)
     }
 
     /// Its key in the registry.
@@ -135,6 +143,20 @@ pub fn require_enforcement(site: &Site, limit: Option<u64>) -> Result<()> {
         ))
         .hint("grow the filesystem at the volume's path instead")),
         Enforcement::Kernel | Enforcement::KernelOwnerCanLeave | Enforcement::Cooperative => Ok(()),
+    }
+}
+
+/// Refuses a scope of whose number the storage has nothing any more (exit 8): no limit can be set.
+pub fn require_counted(site: &Site) -> Result<()> {
+    let volume = &site.place.volume;
+    match volume.driver().uncounted(&volume.path, &[site.place.at()])?.is_empty() {
+        true => Ok(()),
+        false => Err(Error::storage(format!(
+            "the quota scope {} is not charged: the storage has nothing of its number {} any more",
+            site.key(),
+            site.place.kernel_id.unwrap_or_default()
+        ))
+        .hint("vfadm check --repair makes that again")),
     }
 }
 

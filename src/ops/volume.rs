@@ -11,11 +11,12 @@ mod mount;
 use serde_json::{Map, Value};
 
 use super::vfolder::not_ready;
-use super::{State, claim, document, sidecar};
+use super::{Context, Done, State, claim, document, sidecar};
 use crate::domain::driver_file::DriverFile;
 use crate::domain::error::{Error, Result};
 use crate::domain::record::{Scope, VFolder, Volume};
 use crate::host::apart;
+use crate::ops;
 use crate::plan::{Outcome, Plan, Step, VolumeAt, look};
 use crate::registry::{Change, Registry};
 pub use actions::{forget_owner, set_actions};
@@ -122,6 +123,23 @@ pub fn set_default(state: &State<'_>, name: &str) -> Result<Plan> {
     };
     plan.item = Some(document::volume(state.registry, name, &volume));
     Ok(plan)
+}
+
+/// Takes a volume out of the registry. What was cut off on it and cannot be undone, for it has gone, goes with it.
+pub fn take_out(ctx: &Context, name: &str) -> Result<Done> {
+    let mut done = ops::change(ctx, |state| remove(state, name))?;
+    if !done.planned {
+        // Whoever takes the lock tidies up; the volume is removed, whatever becomes of that.
+        match ops::lock(ctx) {
+            Ok((locked, warnings)) => {
+                locked.unlock();
+                let new: Vec<String> = warnings.into_iter().filter(|w| !done.warnings.contains(w)).collect();
+                done.warnings.extend(new);
+            }
+            Err(error) => done.warnings.push(error.message),
+        }
+    }
+    Ok(done)
 }
 
 /// Plans to take a volume out of the registry. What is on it stays; only the marker goes.

@@ -1,5 +1,6 @@
 //! A change under way, on disk: whoever finds it without its worker can undo or finish it.
 
+use std::collections::BTreeSet;
 use std::io::{Seek, SeekFrom, Write};
 
 use jiff::Timestamp;
@@ -7,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::step::{Effects, Step};
+use super::volume::VolumeAt;
 use crate::domain::error::{Error, Result};
-use crate::domain::record::{Scope, Status, VFolder};
+use crate::domain::record::{Scope, Status, VFolder, Volume};
 use crate::host::dir::{Dir, create_file};
 use crate::host::files;
 use crate::host::lock::FileLock;
@@ -198,7 +200,7 @@ fn abandoned_or_running(root: &Root) -> Result<Vec<Found>> {
 }
 
 /// Undoes or finishes the short changes of workers that have died. What cannot be ended (a volume that is not
-/// mounted here) is left, and told as a warning.
+/// mounted here) is left, and told as a warning; where the registry has none of its volumes any more, it is told and dropped.
 pub fn recover(locked: &mut Locked) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for found in abandoned_or_running(&locked.root)? {
@@ -229,6 +231,11 @@ pub fn recover(locked: &mut Locked) -> Result<Vec<String>> {
             continue;
         }
         if let Err(error) = end_abandoned(locked, &mut intent) {
+            if let Some(left) = left_on_removed_volumes(&locked.registry, &intent.record)? {
+                warnings.push(left);
+                intent.end()?;
+                continue;
+            }
             let Record { command, host, since, .. } = &intent.record;
             warnings.push(format!(
                 "'{command}' was cut off on {host} at {since}, and cannot be tidied up from here: {error}"
@@ -239,6 +246,37 @@ pub fn recover(locked: &mut Locked) -> Result<Vec<String>> {
         intent.end()?;
     }
     Ok(warnings)
+}
+
+/// What may be left of a change that was cut off, as a warning, where nobody has to end it any more: all that it did is on
+/// volumes of this registry that have been taken out of it since.
+fn left_on_removed_volumes(registry: &Registry, record: &Record) -> Result<Option<String>> {
+    // What was not in force is undone, what was is finished.
+    let steps = if record.decided == Some(Decision::Finish) { &record.after } else { &record.steps };
+    let known = registry.all::<Volume>()?;
+    let is_removed = |at: &VolumeAt| {
+        at.registry == registry.header.registry && known.iter().all(|(_, volume)| volume.id != at.id)
+    };
+    let mut volumes = BTreeSet::new();
+    for step in record.steps.iter().chain(&record.after) {
+        let Some(of_step) = step.volumes() else { return Ok(None) };
+        if !of_step.iter().all(|at| is_removed(at)) {
+            return Ok(None);
+        }
+        volumes.extend(of_step.iter().map(|at| format!("'{}' ({})", at.name, at.path.display())));
+    }
+    if volumes.is_empty() {
+        return Ok(None);
+    }
+    let Record { command, host, since, .. } = record;
+    let volumes: Vec<String> = volumes.into_iter().collect();
+    let steps: Vec<String> = steps.iter().map(Step::describe).collect();
+    Ok(Some(format!(
+        "'{command}' was cut off on {host} at {since}, and is forgotten: it was about {}, which the registry no longer \
+         has; there may be left what it had begun to do: {}",
+        volumes.join(" and "),
+        steps.join("; ")
+    )))
 }
 
 /// The same before a registry that was lost is brought back, from what the intents themselves say: those of a change that

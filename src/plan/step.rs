@@ -1,18 +1,22 @@
 //! What a plan does to the storage. Each step can be run twice, and be undone whether it ran, ran in part, or did
 //! not run at all.
 
+mod describe;
 mod folder;
 mod image;
+mod own;
 mod place;
 mod secure;
 mod sidecar;
 mod volume;
+mod volumes;
 
 pub use folder::prune_parents;
+pub use own::owned_like;
+use own::remove_if_empty;
 pub use secure::exposed;
 pub use volume::has_layout;
 
-use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -21,9 +25,7 @@ use uuid::Uuid;
 use super::volume::{ScopePlace, VolumeAt};
 use crate::domain::error::Result;
 use crate::domain::record::MountSource;
-use crate::domain::size::Limit;
 use crate::host::dir::Dir;
-use crate::host::files::Ownership;
 use crate::quota;
 use crate::session::places::{self, Mark};
 
@@ -155,6 +157,11 @@ pub enum Step {
         /// Its path below the scope.
         path: PathBuf,
     },
+    /// Charges a scope by its number in the kernel again, which is made where it is not there.
+    ChargeScope {
+        /// The scope.
+        scope: ScopePlace,
+    },
     /// Lifts the limits that are inside of a scope.
     LiftInnerLimits {
         /// The scope.
@@ -275,94 +282,6 @@ pub struct Effects {
 }
 
 impl Step {
-    /// What it does, as a line of a plan.
-    pub fn describe(&self) -> String {
-        match self {
-            Step::MakeVolumeDir { path } => format!("make the directory {}", path.display()),
-            Step::MakeImage { path, bytes, kind, .. } => {
-                format!("make an image of {} with {kind} in {}", Limit(Some(*bytes)), path.display())
-            }
-            Step::GrowImage { path, bytes, .. } => {
-                format!("grow the image {} and its filesystem to {}", path.display(), Limit(Some(*bytes)))
-            }
-            Step::Mount { path, source } => format!("mount {} at {}", source.source, path.display()),
-            Step::Unmount { path, .. } => format!("unmount {}", path.display()),
-            Step::Inspect { volume, .. } => {
-                format!("look whether {} can be the volume '{}'", volume.path.display(), volume.name)
-            }
-            Step::EnableQuota { what, .. } => what.clone(),
-            Step::Verify { volume } => {
-                format!("try whether a limit at {} stops a write of uid 65534", volume.path.display())
-            }
-            Step::Mark { volume, update: false, .. } => {
-                format!("mark {} as the volume '{}'", volume.path.display(), volume.name)
-            }
-            Step::Mark { volume, .. } => {
-                format!("bring the marker of the volume '{}' up to date", volume.name)
-            }
-            Step::Unmark { volume, .. } => format!("remove the marker from {}", volume.path.display()),
-            Step::MakeScope { scope } => {
-                format!("make the quota scope of {} at {}", scope.owner, scope.path().display())
-            }
-            Step::SetLimit { scope, from, to } => format!(
-                "set the limit of {} on '{}' to {} (from {})",
-                scope.owner,
-                scope.volume.name,
-                Limit(*to),
-                Limit(*from)
-            ),
-            Step::MakeFolder { scope, path, .. } => {
-                format!("make the {} {}", scope.volume.folders.name(), scope.path().join(path).display())
-            }
-            Step::SetAccess { scope, path, to: (uid, gid, mode), .. } => {
-                let path: PathBuf = scope.path().join(path).components().collect();
-                format!("give {} to {uid}:{gid} with the mode {mode:04o}", path.display())
-            }
-            Step::Charge { scope, path } => {
-                format!("charge {} to its quota scope", scope.path().join(path).display())
-            }
-            Step::LiftInnerLimits { scope } => {
-                format!("lift the limits inside of the quota scope {}", scope.dir)
-            }
-            Step::Secure { path, .. } => {
-                format!("take the rights of others from vfadm's files in {}", path.display())
-            }
-            Step::MoveFolder { scope, from, to } => {
-                format!("move {} to {}", scope.path().join(from).display(), to.display())
-            }
-            Step::HandOver { from, at, to, place } => format!(
-                "move {} to {}, charged to {}",
-                from.path().join(at).display(),
-                to.path().join(place).display(),
-                to.owner
-            ),
-            Step::Snapshot { from, at, to, place, .. } => {
-                format!("snapshot {} as {}", from.path().join(at).display(), to.path().join(place).display())
-            }
-            Step::Prune { scope, place } => {
-                format!("remove the empty directories above {}", scope.path().join(place).display())
-            }
-            Step::RemoveScope { scope, .. } => {
-                format!("remove the empty quota scope of {} at {}", scope.owner, scope.path().display())
-            }
-            Step::Drain { volume, .. } => format!("remove drained kernel objects on '{}'", volume.name),
-            Step::BindPlace { session, number, scope, folder, subpath, .. } => {
-                let from = scope.path().join(folder).join(subpath);
-                format!("bind {} at {}", from.display(), places::path(session, *number).display())
-            }
-            Step::ReleasePlaces { sessions } => {
-                let names: Vec<&str> = sessions.iter().map(|(name, _)| name.as_str()).collect();
-                format!("take away the binds of session {} below {}", names.join(", "), places::PLACES)
-            }
-            Step::WriteSidecar { volume, scope, name, .. } => {
-                format!("write the sidecar {}", sidecar::path(volume, scope, name).display())
-            }
-            Step::RemoveSidecar { volume, scope, name } => {
-                format!("remove the sidecar {}", sidecar::path(volume, scope, name).display())
-            }
-        }
-    }
-
     /// True when it changes nothing on the storage but notes of what the registry says.
     pub fn only_notes(&self) -> bool {
         matches!(
@@ -400,9 +319,15 @@ impl Step {
             Step::MakeFolder { scope, path, uid, gid, mode } => {
                 folder::make_folder(scope, path, (*uid, *gid), *mode)
             }
-            Step::SetAccess { scope, path, folder, to, .. } => folder::set_access(scope, path, *folder, *to),
+            Step::SetAccess { scope, path, folder, to, .. } => {
+                folder::set_access(scope, (path, *folder), *to)
+            }
             Step::Charge { scope, path } => {
                 scope.volume.driver().charge(&scope.at(), &scope.open_folder(path)?)
+            }
+            Step::ChargeScope { scope } => {
+                scope.open()?;
+                scope.volume.driver().charge_scope(&scope.at())
             }
             Step::LiftInnerLimits { scope } => {
                 scope.open()?;
@@ -460,7 +385,7 @@ impl Step {
             }
             Step::MakeFolder { scope, path, .. } => folder::unmake_folder(scope, path),
             Step::SetAccess { scope, path, folder, from, .. } => {
-                folder::set_access(scope, path, *folder, *from)
+                folder::restore_access(scope, (path, *folder), *from)
             }
             Step::MoveFolder { scope, from, to } => folder::move_folder(scope, to, from),
             Step::HandOver { from, at, to, place } => folder::hand_back((from, at), (to, place)),
@@ -475,25 +400,14 @@ impl Step {
                 quota::ensure_limit(&*scope.volume.driver(), &scope.at(), *limit).map(|_| ())
             }
             // That is how it belongs.
-            Step::Charge { .. } | Step::LiftInnerLimits { .. } | Step::Secure { .. } => Ok(()),
+            Step::Charge { .. }
+            | Step::ChargeScope { .. }
+            | Step::LiftInnerLimits { .. }
+            | Step::Secure { .. } => Ok(()),
             // They are made again by who needs them.
             Step::Prune { .. } => Ok(()),
             // Sidecars follow the registry, which did not change.
             Step::WriteSidecar { .. } | Step::RemoveSidecar { .. } => Ok(()),
         }
-    }
-}
-
-/// Files of vfadm's own belong to whoever owns the directory (root on a real host).
-pub(super) fn owned_like(dir: &Dir, mode: u32) -> Result<Ownership> {
-    let stat = dir.stat_self()?;
-    Ok(Ownership { mode, ids: (stat.st_uid, stat.st_gid) })
-}
-
-/// Removes an empty directory, and leaves one with content alone.
-fn remove_if_empty(parent: &Dir, name: impl AsRef<OsStr>) -> Result<()> {
-    match parent.remove_dir(name.as_ref()) {
-        Err(e) if matches!(e.errno(), Some(nix::libc::ENOTEMPTY | nix::libc::EBUSY)) => Ok(()),
-        other => Ok(other.map(|_| ())?),
     }
 }

@@ -23,6 +23,17 @@ pub struct Escape {
     pub mendable: bool,
 }
 
+/// How a folder is not charged to its scope alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uncharged {
+    /// It is not charged to it.
+    Missing,
+    /// It is a plain directory where only what the storage can charge may be.
+    PlainDirectory,
+    /// It is charged to another scope as well, by this number in the kernel.
+    Twice(u64),
+}
+
 /// Kinds of [`Escape`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EscapeKind {
@@ -34,6 +45,8 @@ pub enum EscapeKind {
     NestedSubvolume,
     /// A subvolume or dataset that is not charged to its scope.
     NotCharged,
+    /// A subvolume is charged to another scope as well.
+    ChargedTwice,
     /// The storage holds a number, or a limit, that no scope has.
     Unaccounted,
     /// The storage's limit is above the scope's for want of room, or since a command was cut off.
@@ -52,6 +65,7 @@ impl EscapeKind {
             EscapeKind::NotInherited => "not_inherited",
             EscapeKind::NestedSubvolume => "nested_subvolume",
             EscapeKind::NotCharged => "not_charged",
+            EscapeKind::ChargedTwice => "charged_twice",
             EscapeKind::Unaccounted => "unaccounted",
             EscapeKind::RaisedLimit => "raised_limit",
             EscapeKind::Snapshot => "snapshot",

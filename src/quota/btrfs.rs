@@ -25,7 +25,9 @@ use std::time::Duration;
 
 use nix::libc;
 
-use super::{Capacity, Escape, Handover, PlaceIn, QuotaDriver, Readiness, Reading, Removal, ScopeAt, plain};
+use super::{
+    Capacity, Escape, Handover, PlaceIn, QuotaDriver, Readiness, Reading, Removal, ScopeAt, Uncharged, plain,
+};
 use crate::domain::error::{Error, Result};
 use crate::domain::quota::{DriverKind, Enforcement, Folders};
 use crate::host::btrfs::qgroups::{Mode, Qgroups, number};
@@ -59,9 +61,17 @@ fn require_qgroup(dir: &Dir, qgroup: u64) -> Result<()> {
     if Qgroups::of(dir)?.exists(qgroup)? {
         return Ok(());
     }
-    let id = qgroup & ((1 << 48) - 1);
-    Err(Error::storage(format!("qgroup 1/{id} is missing on the filesystem of {}", dir.path().display()))
-        .hint("were quotas switched off? See: vfadm volume check"))
+    Err(Error::storage(format!(
+        "qgroup 1/{} is missing on the filesystem of {}",
+        id_of(qgroup),
+        dir.path().display()
+    ))
+    .hint("vfadm check --repair makes it again"))
+}
+
+/// The id of a qgroup in its level.
+fn id_of(qgroup: u64) -> u64 {
+    qgroup & ((1 << 48) - 1)
 }
 
 fn make_subvolume(parent: &Dir, name: &OsStr, qgroup: u64) -> Result<()> {
@@ -120,7 +130,7 @@ fn require_member(dir: &Dir, qgroup: u64) -> Result<()> {
         return Ok(());
     }
     let path = dir.path().display();
-    Err(Error::storage(format!("{path} is not charged to its quota scope")).hint("see: vfadm volume check"))
+    Err(Error::storage(format!("{path} is not charged to its quota scope")).hint("see: vfadm check"))
 }
 
 impl QuotaDriver for Btrfs {
@@ -285,11 +295,38 @@ impl QuotaDriver for Btrfs {
         }
     }
 
-    fn uncharged(&self, scope: &ScopeAt<'_>, folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
-        match scope.folders {
-            Folders::Subvolume => handover::uncharged(scope, folders),
-            _ => Ok(Vec::new()),
+    fn is_of_kind(&self, folders: Folders, folder: &Dir) -> Result<bool> {
+        Ok(folders != Folders::Subvolume || btrfs::is_subvolume(folder)?)
+    }
+
+    fn uncounted(&self, volume: &Path, scopes: &[ScopeAt<'_>]) -> Result<Vec<usize>> {
+        let dir = plain::open_volume(volume)?;
+        let qgroups = Qgroups::of(&dir)?;
+        let mut found = Vec::new();
+        // Where quotas are off there is no qgroup at all, which is told of the volume.
+        if qgroups.mode()? == Mode::Off {
+            return Ok(found);
         }
+        for (place, scope) in scopes.iter().enumerate().filter(|(_, scope)| scope.kernel_id.is_some()) {
+            if !qgroups.exists(qgroup(scope)?)? {
+                found.push(place);
+            }
+        }
+        Ok(found)
+    }
+
+    fn charge_scope(&self, scope: &ScopeAt<'_>) -> Result<()> {
+        let volume = plain::open_volume(scope.volume)?;
+        let qgroup = qgroup(scope)?;
+        btrfs::qgroup_create(&volume, qgroup)?;
+        match scope.folders {
+            Folders::Directory => handover::charge(&volume, &volume.open_dir(scope.dir)?, qgroup),
+            _ => Ok(()),
+        }
+    }
+
+    fn uncharged(&self, scope: &ScopeAt<'_>, folders: &[PathBuf]) -> Result<Vec<(PathBuf, Uncharged)>> {
+        handover::uncharged(scope, folders)
     }
 
     fn charge(&self, scope: &ScopeAt<'_>, folder: &Dir) -> Result<()> {

@@ -25,7 +25,7 @@ use crate::host::process::hostname;
 use crate::tree::Progress;
 use crate::tree::remove::{RemoveOptions, remove};
 
-pub use audit::{Capacity, Escape, EscapeKind};
+pub use audit::{Capacity, Escape, EscapeKind, Uncharged};
 pub use btrfs::Btrfs;
 pub use cephfs::Cephfs;
 pub use dedicated::Dedicated;
@@ -289,13 +289,32 @@ pub trait QuotaDriver: Send + Sync {
         Ok(false)
     }
 
-    /// Those of the folders of a scope, by their paths below it, that the storage does not charge to it, as far as that
-    /// can be told without a walk.
-    fn uncharged(&self, _scope: &ScopeAt<'_>, _folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    /// Whether this is what the storage itself moves, charges and takes snapshots of, and no plain directory that was put
+    /// in a folder's place.
+    fn is_of_kind(&self, _folders: Folders, _folder: &Dir) -> Result<bool> {
+        Ok(true)
+    }
+
+    /// Those of these scopes, by their places in the list, whose limit has nothing to be held against: the kernel's
+    /// object of their number is not there.
+    fn uncounted(&self, _volume: &Path, _scopes: &[ScopeAt<'_>]) -> Result<Vec<usize>> {
         Ok(Vec::new())
     }
 
-    /// Charges such a folder to its scope.
+    /// Charges a scope by its number again: makes the kernel's object where it is not there, without a limit, and
+    /// charges the scope's own directory to it where that is what is charged.
+    fn charge_scope(&self, scope: &ScopeAt<'_>) -> Result<()> {
+        Err(Error::storage(format!("the quota scope {} cannot be charged anew", scope.dir)))
+    }
+
+    /// Those of the folders of a scope, by their paths below it, that the storage does not charge to it alone, as far as
+    /// that can be told without a walk. The empty path is the scope itself, where that is what is charged. Nothing of an
+    /// [`QuotaDriver::uncounted`] scope.
+    fn uncharged(&self, _scope: &ScopeAt<'_>, _folders: &[PathBuf]) -> Result<Vec<(PathBuf, Uncharged)>> {
+        Ok(Vec::new())
+    }
+
+    /// Charges such a folder to its scope, and to no other.
     fn charge(&self, _scope: &ScopeAt<'_>, folder: &Dir) -> Result<()> {
         Err(Error::storage(format!("{} cannot be charged to its quota scope", folder.path().display())))
     }

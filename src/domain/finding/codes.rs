@@ -251,7 +251,20 @@ pub const CODES: &[Meaning] = &[
     ),
     row("not_inherited", Error, Audit, "New entries of a directory do not inherit its project."),
     row("nested_subvolume", Warning, Audit, "A subvolume or dataset inside a vfolder."),
-    row("not_charged", Error, Audit, "A subvolume or dataset that is not charged to its scope."),
+    row(
+        "not_charged",
+        Error,
+        Check,
+        "What is not charged to its quota scope and has no limit: a scope, a vfolder, a subvolume or dataset inside of one \
+         ('quota audit --fix'); a plain directory in the place of a vfolder is for an administrator to mend.",
+    ),
+    row(
+        "charged_twice",
+        Error,
+        Check,
+        "A vfolder, or a subvolume inside of one ('quota audit --fix'), is charged to another quota scope as well, and \
+         stopped by its limit.",
+    ),
     row("unaccounted", Warning, Audit, "The storage holds a number, or a limit, that no scope has."),
     row(
         "raised_limit",

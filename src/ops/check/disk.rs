@@ -8,6 +8,7 @@ use nix::libc;
 use nix::sys::stat::FileStat;
 use uuid::Uuid;
 
+use super::charges::mounted_over;
 use super::found::{Found, Mend};
 use super::known::Known;
 use super::own;
@@ -225,6 +226,12 @@ impl<'a> Disk<'a> {
             }
             // What is more than a directory is looked at once it has been opened.
             if self.at.folders == Folders::Directory {
+                if entry.stat.st_dev != entry.parent.stat_self()?.st_dev
+                    && let Some(over) = mounted_over(folder, &under.site.place.path().join(&entry.place))?
+                {
+                    self.found.push(over);
+                    return Ok(());
+                }
                 self.folder_access(under, &folder.key(), record, &entry.stat);
             }
             return Ok(());

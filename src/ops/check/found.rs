@@ -96,6 +96,13 @@ pub enum Mend {
         /// Whose it is to be.
         own: u32,
     },
+    /// A scope is charged by its number again.
+    ChargeScope {
+        /// The scope.
+        key: String,
+        /// True where the kernel's object of the number, and the limit with it, is to be made.
+        anew: bool,
+    },
     /// The limits inside of a scope go.
     InnerLimits {
         /// The scope.

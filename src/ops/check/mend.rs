@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
+use super::charges::charge_scope;
 use super::found::Mend;
 use crate::domain::error::{Error, Result};
 use crate::domain::level::Level;
@@ -88,6 +89,10 @@ pub fn plan(state: &State<'_>, mend: &Mend) -> Result<Plan> {
             let ready = VFolder { status: Status::Ready, trashed_at: None, clone: None, ..record };
             plan.changes.push(Change::put(owner.folder_key(&name), &ready)?);
             plan.after.push(sidecar::folder(registry, &site.place, &name, &ready));
+        }
+        Mend::ChargeScope { key, anew } => {
+            let (site, record) = site(registry, key)?;
+            charge_scope(site, &record, *anew, &mut plan);
         }
         Mend::Note { section, key } => sidecar::follow(registry, section, key, &mut plan)?,
         Mend::Marker { volume } => {

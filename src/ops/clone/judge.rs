@@ -176,8 +176,10 @@ pub(super) fn judge(state: &State<'_>, request: &Clone) -> Result<Way> {
             extra: Default::default(),
         },
     };
-    let may_share = may_share(&from, &to)?;
-    let means = means(&from, &to, request.linked, may_share)?;
+    // What a plain directory in the place of a folder holds is charged to nobody, and would be so in the copy.
+    let of_kind = from.is_of_kind(&source.record);
+    let may_share = of_kind && may_share(&from, &to)?;
+    let means = means(&from, &to, request.linked, may_share, of_kind)?;
     if means == Means::Snapshot && !is_same_scope(&from, &to) {
         require_superadmin(state, &source)?;
     }
@@ -272,15 +274,16 @@ fn may_share(from: &Site, to: &Site) -> Result<bool> {
     Ok(true)
 }
 
-fn means(from: &Site, to: &Site, linked: bool, may_share: bool) -> Result<Means> {
+fn means(from: &Site, to: &Site, linked: bool, may_share: bool, of_kind: bool) -> Result<Means> {
     let (source, target) = (&from.place.volume, &to.place.volume);
-    let snapshots = is_same_volume(from, to) && source.driver().snapshots(source.folders);
+    let snapshots = of_kind && is_same_volume(from, to) && source.driver().snapshots(source.folders);
     if snapshots && (is_same_scope(from, to) || linked) {
         return Ok(Means::Snapshot);
     }
     if linked {
         let why = match is_same_volume(from, to) {
             false => format!("'{}' and '{}' are two volumes", source.name, target.name),
+            true if !of_kind => format!("its source is a plain directory, and no {}", source.folders.name()),
             true => format!("the volume '{}' has no snapshots of a {}", source.name, source.folders.name()),
         };
         return Err(Error::storage(format!("a linked clone cannot be made: {why}"))

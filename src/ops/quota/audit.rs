@@ -8,10 +8,11 @@ use crate::domain::finding::Finding;
 use crate::domain::quota::Folders;
 use crate::domain::record::{Scope, Volume};
 use crate::host::process::{Mount, own_mounts};
+use crate::ops::check;
 use crate::ops::scope::{self, Site};
 use crate::ops::{self, Context, State};
 use crate::plan::{ScopePlace, VolumeAt};
-use crate::quota::{self, Escape, EscapeKind, ScopeAt};
+use crate::quota::{self, Escape, EscapeKind, ScopeAt, Uncharged};
 
 /// A finding, and what mending it needs.
 pub struct Audited {
@@ -122,8 +123,14 @@ fn of_volume(state: &State<'_>, at: &VolumeAt, volume: &Volume, found: &mut Vec<
     if !at.storage.driver.limits_scopes() {
         return Ok(());
     }
+    let uncounted = driver.uncounted(&at.path, &scopes)?;
     let readings = driver.read(&at.path, &scopes)?;
-    for ((site, record), reading) in usable.iter().zip(&records).zip(readings) {
+    for (index, ((site, record), reading)) in usable.iter().zip(&records).zip(readings).enumerate() {
+        if uncounted.contains(&index) {
+            found.push(by_hand(check::uncounted(site).finding, Some(site.place.path())));
+            continue;
+        }
+        plain_directories(state, site, found)?;
         let reading = match reading {
             Ok(reading) => reading,
             Err(error) => {
@@ -146,11 +153,12 @@ fn of_volume(state: &State<'_>, at: &VolumeAt, volume: &Volume, found: &mut Vec<
     let is_scopes = |path: &Path| {
         path.file_name().and_then(|name| name.to_str()).is_some_and(|name| own_dirs.contains(name))
     };
+    let told = |escape: &Escape| escape.scope.is_some_and(|place| uncounted.contains(&place));
     let known = |escape: &Escape| {
         escape.kind == EscapeKind::Unaccounted
             && (escape.id.is_some_and(|id| accounted.contains(&id)) || is_scopes(&escape.path))
     };
-    for escape in escapes.into_iter().filter(|e| !known(e)) {
+    for escape in escapes.into_iter().filter(|e| !known(e) && !told(e)) {
         found.push(escaped(at, &usable, escape));
     }
     Ok(())
@@ -186,6 +194,26 @@ fn ids_of_registry(state: &State<'_>) -> Result<HashSet<u64>> {
         state.registry.all::<Scope>()?.iter().filter_map(|(_, scope)| scope.kernel_id).collect();
     ids.extend(state.registry.all::<Volume>()?.into_iter().flat_map(|(_, volume)| volume.draining));
     Ok(ids)
+}
+
+/// Plain directories in the place of folders that the storage can charge.
+fn plain_directories(state: &State<'_>, site: &Site, found: &mut Vec<Audited>) -> Result<()> {
+    let (driver, top) = (site.place.volume.driver(), site.place.open()?);
+    let mut places = HashMap::new();
+    for (key, folder) in scope::folders(state.registry, &site.place.owner, &site.place.volume.name)? {
+        let place = PathBuf::from(folder.place());
+        if site.place.open_folder_in(&top, &place).is_ok() {
+            places.insert(place, key);
+        }
+    }
+    let paths: Vec<PathBuf> = places.keys().cloned().collect();
+    for (path, how) in driver.uncharged(&site.place.at(), &paths)? {
+        if let (Uncharged::PlainDirectory, Some(key)) = (how, places.get(&path)) {
+            let path = site.place.path().join(&path);
+            found.push(by_hand(check::plain_directory(key, &path), Some(path)));
+        }
+    }
+    Ok(())
 }
 
 /// Two scopes of one number share one limit.

@@ -49,7 +49,12 @@ impl Way {
         let from = Site::of_folder(registry, &folder.owner, &folder.record)?;
         let volume: Volume = registry.require(&transit.volume)?;
         let to = Site::find(registry, &transit.to, &transit.volume, &volume)?;
-        Ok(Way { route: route(&folder, &from, &to), folder, from, to, transit, begun: true })
+        // What goes by one short call is never met on its way: it was to be copied.
+        let route = match route(&folder, &from, &to) {
+            Handover::AtOnce => Handover::Copied,
+            route => route,
+        };
+        Ok(Way { route, folder, from, to, transit, begun: true })
     }
 
     /// True where one short change does it.
@@ -131,12 +136,16 @@ impl Way {
     }
 }
 
-/// What shares blocks by a snapshot is copied: they may be charged for another folder, and would stay with its owner.
+/// What shares blocks by a snapshot is copied: they may be charged for another folder, and would stay with its owner. So is a
+/// plain directory in the place of what the storage moves: it is charged to nobody.
 fn route(folder: &Folder, from: &Site, to: &Site) -> Handover {
-    let (from, to) = (&from.place.volume, &to.place.volume);
-    match from.name == to.name && !folder.record.shares_blocks {
-        true => from.driver().handover(from.folders),
-        false => Handover::Copied,
+    let (at, target) = (&from.place.volume, &to.place.volume);
+    if at.name != target.name || folder.record.shares_blocks {
+        return Handover::Copied;
+    }
+    match at.driver().handover(at.folders) {
+        Handover::AtOnce if !from.is_of_kind(&folder.record) => Handover::Copied,
+        route => route,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::domain::record::{Scope, Status, Volume};
 use crate::host::apart;
 use crate::host::dir::Dir;
 use crate::ops::State;
-use crate::ops::check::{Disk, Found, Known, Mend};
+use crate::ops::check::{self, Disk, Found, Known, Mend};
 use crate::ops::scope::{self, Site};
 use crate::ops::sidecar::note;
 use crate::plan::{VolumeAt, look};
@@ -232,8 +232,10 @@ fn check_scopes(
     let places: Vec<ScopeAt<'_>> = sites.iter().map(|(site, _)| site.place.at()).collect();
     if at.storage.driver.limits_scopes() && quota::is_set_here(&at.storage) {
         let readings = at.driver().read(&at.path, &places)?;
-        for ((site, scope), reading) in sites.iter().zip(readings) {
+        let uncounted = at.driver().uncounted(&at.path, &places)?;
+        for (index, ((site, scope), reading)) in sites.iter().zip(readings).enumerate() {
             match reading {
+                _ if uncounted.contains(&index) => all.push(check::uncounted(site)),
                 Ok(reading) if reading.limit == scope.limit => {}
                 Ok(reading) => {
                     let mend = Mend::Limit { key: site.key(), from: reading.limit };

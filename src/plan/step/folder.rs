@@ -29,20 +29,44 @@ pub(super) fn make_folder(scope: &ScopePlace, path: &Path, ids: (u32, u32), mode
     sync_path(&top, parents)
 }
 
-pub(super) fn set_access(
-    scope: &ScopePlace,
-    path: &Path,
-    folder: bool,
-    (uid, gid, mode): (u32, u32, u32),
-) -> Result<()> {
-    let dir = match folder {
-        true => scope.open_folder(path)?,
-        false if path.as_os_str().is_empty() => scope.open()?,
-        false => scope.open()?.open_beneath(path)?,
-    };
+/// A path below a scope; true for the top of a folder, false for a directory of vfadm's own.
+type Top<'a> = (&'a Path, bool);
+
+fn open_top(scope: &ScopePlace, (path, folder): Top<'_>) -> Result<Dir> {
+    match folder {
+        true => scope.open_folder(path),
+        false if path.as_os_str().is_empty() => scope.open(),
+        false => Ok(scope.open()?.open_beneath(path)?),
+    }
+}
+
+pub(super) fn set_access(scope: &ScopePlace, top: Top<'_>, to: (u32, u32, u32)) -> Result<()> {
+    give(&open_top(scope, top)?, to)
+}
+
+fn give(dir: &Dir, (uid, gid, mode): (u32, u32, u32)) -> Result<()> {
     // In this order: a change of the owner takes bits of the mode away.
     dir.set_owner(uid, gid)?;
     Ok(dir.set_mode(mode)?)
+}
+
+/// Takes back [`set_access`], unless it changed nothing, or something else is in the place of the directory.
+pub(super) fn restore_access(scope: &ScopePlace, top: Top<'_>, from: (u32, u32, u32)) -> Result<()> {
+    let dir = match open_top(scope, top) {
+        Err(error) if is_another(&error) => return Ok(()),
+        dir => dir?,
+    };
+    let stat = dir.stat_self()?;
+    match (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777) == from {
+        true => Ok(()),
+        false => give(&dir, from),
+    }
+}
+
+/// Whether an error of an open means that the directory is not there any more, or that something is mounted over it.
+fn is_another(error: &Error) -> bool {
+    let errno = error.details.get("errno").and_then(|name| name.as_str());
+    matches!(errno, Some("ENOENT" | "ENOTDIR" | "ELOOP" | "EXDEV"))
 }
 
 /// Makes the entries of a directory, and of those above it up to `top`, durable.

@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+use nix::libc;
+
 use super::{VolumeAt, owned_like, remove_if_empty};
 use crate::domain::error::{Error, Result};
 use crate::host::dir::Dir;
@@ -78,14 +80,29 @@ pub(super) fn remove_marker(volume: &VolumeAt) -> Result<()> {
     Ok(dir.sync()?)
 }
 
+/// Takes back [`mark`] of a new volume, as far as it came. Where there is more of vfadm's, it was a volume before: the marker
+/// of one was lost, and only that was to be written.
 pub(super) fn unmark(volume: &VolumeAt) -> Result<()> {
     if !volume.path.exists() {
         return Ok(());
     }
     let dir = Dir::open(&volume.path)?;
-    for name in [MARKER, LAYOUT] {
-        dir.remove_file(name)?;
-        dir.remove_file(files::draft_name(name))?;
+    remove_own(&dir, MARKER)?;
+    if dir.stat(PRIVATE)?.is_some() {
+        if !dir.open_dir(PRIVATE)?.names()?.is_empty() {
+            return Ok(());
+        }
+        remove_if_empty(&dir, OsStr::new(PRIVATE))?;
     }
-    remove_if_empty(&dir, OsStr::new(PRIVATE))
+    remove_own(&dir, LAYOUT)
+}
+
+/// Removes a file of vfadm's and its draft; what else has the name was not made by it.
+fn remove_own(dir: &Dir, name: &str) -> Result<()> {
+    for name in [name, &files::draft_name(name)] {
+        if dir.stat(name)?.is_some_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG) {
+            dir.remove_file(name)?;
+        }
+    }
+    Ok(())
 }

@@ -11,7 +11,7 @@ use crate::host::btrfs::search::{Child, children};
 use crate::host::btrfs::{is_read_only, path_of_inode, subvolume_id};
 use crate::host::dir::Dir;
 use crate::quota::audit::OWN_IDS;
-use crate::quota::{Capacity, Escape, EscapeKind, ScopeAt};
+use crate::quota::{Capacity, Escape, EscapeKind, ScopeAt, Uncharged};
 
 pub(super) fn audit(volume: &Path, scopes: &[ScopeAt<'_>], found: &mut dyn FnMut(Escape)) -> Result<()> {
     let dir = plain::open_volume(volume)?;
@@ -71,19 +71,17 @@ struct Tree<'a> {
     prefix: PathBuf,
     scopes: &'a [ScopeAt<'a>],
     by_name: HashMap<&'a str, usize>,
-    members: Vec<HashSet<u64>>,
+    /// The qgroup of each scope.
+    own: Vec<u64>,
+    qgroups: Qgroups<'a>,
 }
 
 impl<'a> Tree<'a> {
     fn of(volume: &'a Path, dir: &'a Dir, scopes: &'a [ScopeAt<'a>]) -> Result<Tree<'a>> {
         let prefix = path_of_inode(dir, subvolume_id(dir)?, dir.stat_self()?.st_ino)?;
-        let qgroups = Qgroups::of(dir)?;
-        let members = scopes
-            .iter()
-            .map(|scope| Ok(qgroups.members(qgroup(scope)?)?.into_iter().collect()))
-            .collect::<Result<_>>()?;
+        let own = scopes.iter().map(qgroup).collect::<Result<_>>()?;
         let by_name = scopes.iter().enumerate().map(|(place, scope)| (scope.dir, place)).collect();
-        Ok(Tree { volume, dir, prefix: prefix.into(), scopes, by_name, members })
+        Ok(Tree { volume, dir, prefix: prefix.into(), scopes, by_name, own, qgroups: Qgroups::of(dir)? })
     }
 
     /// Looks at the subvolumes right inside of `id`, which is at `at` below the volume, and is a folder or a scope of
@@ -97,7 +95,7 @@ impl<'a> Tree<'a> {
                 self.by_name.get(first).copied()
             });
             let Some(scope) = scope else { continue };
-            self.judge(scope, &child, &path, of.is_some(), found);
+            self.judge(scope, &child, &path, of.is_some(), found)?;
             self.below(child.id, &path, Some(scope), found)?;
         }
         Ok(())
@@ -113,25 +111,42 @@ impl<'a> Tree<'a> {
         })
     }
 
-    fn judge(&self, scope: usize, child: &Child, path: &Path, nested: bool, found: &mut dyn FnMut(Escape)) {
-        let charged = self.members[scope].contains(&child.id);
+    fn judge(
+        &self,
+        scope: usize,
+        child: &Child,
+        path: &Path,
+        nested: bool,
+        found: &mut dyn FnMut(Escape),
+    ) -> Result<()> {
+        let how = handover::of_subvolume(&self.qgroups, child.id, self.own[scope])?;
         let own = !nested && is_own(path, self.scopes[scope].folders);
-        if own && charged {
-            return;
+        if own && how.is_none() {
+            return Ok(());
         }
         let full = self.volume.join(path);
-        let kind = if charged { EscapeKind::NestedSubvolume } else { EscapeKind::NotCharged };
-        let read_only = Dir::open(&full).and_then(|dir| is_read_only(&dir)).unwrap_or(false);
-        let what = if read_only { "a read-only snapshot" } else { "a subvolume" };
-        let message = match (charged, own) {
-            (true, _) => format!(
-                "{what} inside of a folder; it is counted, but a snapshot that is not made by vfadm leaves it out"
-            ),
-            (false, true) => "the folder's subvolume is not charged to its scope".to_owned(),
-            (false, false) => format!("{what} inside of a folder, and it is not charged to its scope"),
+        let kind = match how {
+            None => EscapeKind::NestedSubvolume,
+            Some(Uncharged::Twice(_)) => EscapeKind::ChargedTwice,
+            Some(_) => EscapeKind::NotCharged,
         };
-        let mendable = kind == EscapeKind::NotCharged;
+        let read_only = Dir::open(&full).and_then(|dir| is_read_only(&dir)).unwrap_or(false);
+        let what = match (own, read_only) {
+            (true, _) => "the folder's subvolume",
+            (_, true) => "a read-only snapshot inside of a folder",
+            _ => "a subvolume inside of a folder",
+        };
+        let message = match how {
+            None => format!("{what}; it is counted, but a snapshot that is not made by vfadm leaves it out"),
+            Some(Uncharged::Twice(other)) => {
+                format!("{what} is charged to its scope, and to the qgroup 1/{other} as well")
+            }
+            Some(_) if own => format!("{what} is not charged to its scope"),
+            Some(_) => format!("{what}, and it is not charged to its scope"),
+        };
+        let mendable = how.is_some();
         found(Escape { kind, path: full, scope: Some(scope), id: Some(child.id), message, mendable });
+        Ok(())
     }
 }
 

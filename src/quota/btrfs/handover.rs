@@ -5,18 +5,18 @@
 //! Extents that the subvolume shares with another one stay charged to the one that wrote them. What was written, and is
 //! not yet on the disk, is released from the qgroup that it belongs to then: hence the sync before.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 
-use super::{plain, qgroup};
+use super::{id_of, plain, qgroup};
 use crate::domain::error::{Error, Result};
+use crate::domain::quota::Folders;
 use crate::host;
 use crate::host::btrfs::qgroups::Qgroups;
 use crate::host::btrfs::search::children;
 use crate::host::btrfs::{is_subvolume, qgroup_assign, rescan_start, subvolume_id};
 use crate::host::dir::Dir;
 use crate::quota::audit::OWN_IDS;
-use crate::quota::{PlaceIn, ScopeAt};
+use crate::quota::{PlaceIn, ScopeAt, Uncharged};
 
 /// The ids of a subvolume and of all below it.
 pub(super) fn family(dir: &Dir) -> host::Result<Vec<u64>> {
@@ -36,16 +36,23 @@ pub(super) fn hand_over(from: PlaceIn<'_>, to: PlaceIn<'_>) -> Result<()> {
     plain::move_once(from, to)?;
     let folder = to.parent.open_dir(to.name)?;
     if !is_subvolume(&folder)? {
-        let path = folder.path().display();
-        return Err(Error::storage(format!("{path} is no subvolume, and is not charged to its quota scope")));
+        return Err(no_subvolume(&folder));
     }
     join(to.parent, &folder, qgroup(to.scope)?)
 }
 
-/// Charges a subvolume and all below it to one scope alone.
+/// Charges a subvolume and all below it to one scope alone. The subvolume that a plain directory is in is the volume's.
 pub(super) fn charge(outside: &Dir, folder: &Dir, to: u64) -> Result<()> {
+    if !is_subvolume(folder)? {
+        return Err(no_subvolume(folder));
+    }
     folder.sync_filesystem()?;
     join(outside, folder, to)
+}
+
+fn no_subvolume(folder: &Dir) -> Error {
+    let path = folder.path().display();
+    Error::storage(format!("{path} is no subvolume, and is not charged to its quota scope"))
 }
 
 /// Makes a subvolume and all below it members of one scope's qgroup, and of no other's. By a handle outside of it: inside of a
@@ -55,7 +62,7 @@ fn join(outside: &Dir, folder: &Dir, to: u64) -> Result<()> {
     let mut uncounted = false;
     for id in family(folder)? {
         uncounted |= qgroup_assign(outside, id, to, true)?;
-        for other in qgroups.parents(id)?.into_iter().filter(|other| *other != to && is_scopes(*other)) {
+        for other in others(&qgroups.parents(id)?, to) {
             uncounted |= qgroup_assign(outside, id, other, false)?;
         }
     }
@@ -65,24 +72,51 @@ fn join(outside: &Dir, folder: &Dir, to: u64) -> Result<()> {
     Ok(())
 }
 
-/// Whether a qgroup has a number that vfadm gives.
-fn is_scopes(qgroup: u64) -> bool {
-    qgroup >> 48 == 1 && OWN_IDS.contains(&(qgroup & ((1 << 48) - 1)))
+/// Those of a subvolume's qgroups that are other scopes'.
+fn others(parents: &[u64], own: u64) -> Vec<u64> {
+    parents.iter().copied().filter(|other| *other != own && is_scopes(*other)).collect()
 }
 
-/// Those of a scope's folders, by their paths below it, that are not charged to it.
-pub(super) fn uncharged(scope: &ScopeAt<'_>, folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
+/// Whether a qgroup has a number that vfadm gives.
+fn is_scopes(qgroup: u64) -> bool {
+    qgroup >> 48 == 1 && OWN_IDS.contains(&id_of(qgroup))
+}
+
+/// Those of a scope's folders, by their paths below it, that are not charged to it alone. Where folders are plain
+/// directories, the scope is one subvolume for all of them.
+pub(super) fn uncharged(scope: &ScopeAt<'_>, folders: &[PathBuf]) -> Result<Vec<(PathBuf, Uncharged)>> {
     let volume = plain::open_volume(scope.volume)?;
-    let members: HashSet<u64> = Qgroups::of(&volume)?.members(qgroup(scope)?)?.into_iter().collect();
-    let top = volume.open_dir(scope.dir)?;
+    let (qgroups, own) = (Qgroups::of(&volume)?, qgroup(scope)?);
     let mut found = Vec::new();
+    if !qgroups.exists(own)? {
+        return Ok(found);
+    }
+    let top = volume.open_dir(scope.dir)?;
+    if scope.folders == Folders::Directory {
+        found.extend(judge(&qgroups, &top, own)?.map(|how| (PathBuf::new(), how)));
+        return Ok(found);
+    }
     for path in folders {
-        let folder = top.open_beneath(path)?;
-        if is_subvolume(&folder)? && !members.contains(&subvolume_id(&folder)?) {
-            found.push(path.clone());
-        }
+        let how = judge(&qgroups, &top.open_beneath(path)?, own)?;
+        found.extend(how.map(|how| (path.clone(), how)));
     }
     Ok(found)
+}
+
+fn judge(qgroups: &Qgroups<'_>, dir: &Dir, own: u64) -> Result<Option<Uncharged>> {
+    match is_subvolume(dir)? {
+        true => Ok(of_subvolume(qgroups, subvolume_id(dir)?, own)?),
+        false => Ok(Some(Uncharged::PlainDirectory)),
+    }
+}
+
+/// How a subvolume is not charged to the one scope that has this qgroup.
+pub(super) fn of_subvolume(qgroups: &Qgroups<'_>, id: u64, own: u64) -> host::Result<Option<Uncharged>> {
+    let parents = qgroups.parents(id)?;
+    if !parents.contains(&own) {
+        return Ok(Some(Uncharged::Missing));
+    }
+    Ok(others(&parents, own).first().map(|other| Uncharged::Twice(id_of(*other))))
 }
 
 pub(super) fn charge_of(folder: &Dir) -> Result<Option<u64>> {
