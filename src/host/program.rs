@@ -8,8 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::libc::SIGPIPE;
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::error::{Error, Result};
@@ -138,7 +140,7 @@ impl Program {
     /// in time or prints too much is an error; the last two are killed.
     pub fn run(&self) -> Result<Said> {
         let mut running = self.start(Stdio::null())?;
-        running.listen(true);
+        running.listen(true)?;
         self.finish(&mut [running]).map(|mut said| said.remove(0))
     }
 
@@ -146,7 +148,7 @@ impl Program {
     /// them fails that is an error.
     pub fn pipe_into(&self, reader: &Program) -> Result<()> {
         let mut from = self.start(Stdio::null())?;
-        from.listen(false);
+        from.listen(false)?;
         let pipe = from.child.stdout.take().map_or_else(Stdio::null, Stdio::from);
         let mut into = match reader.start(pipe) {
             Ok(into) => into,
@@ -155,7 +157,10 @@ impl Program {
                 return Err(error);
             }
         };
-        into.listen(true);
+        if let Err(error) = into.listen(true) {
+            kill(&mut from.child);
+            return Err(error);
+        }
         let said = self.finish(&mut [into, from])?;
         // The one that failed by itself, or both: the other one often fails because of it, and says no more than that.
         let ended = |one: &Said| [0, 128 + SIGPIPE].contains(&one.status);
@@ -279,18 +284,29 @@ struct Running {
 }
 
 impl Running {
-    /// Begins to take what it prints; its stdout too, unless another program reads that.
-    fn listen(&mut self, stdout: bool) {
-        if stdout {
-            self.stdout = Some(Collector::of(self.child.stdout.take(), self.most));
+    /// Begins to take what it prints; its stdout too, unless another program reads that. Where that cannot be done, it is
+    /// killed.
+    fn listen(&mut self, stdout: bool) -> Result<()> {
+        let heard = self.collect(stdout);
+        if heard.is_err() {
+            kill(&mut self.child);
         }
-        self.stderr = Some(Collector::of(self.child.stderr.take(), self.most));
+        heard.map_err(|e| Error::call("start a thread", e))
+    }
+
+    fn collect(&mut self, stdout: bool) -> std::io::Result<()> {
+        if stdout {
+            self.stdout = Some(Collector::of(self.child.stdout.take(), self.most)?);
+        }
+        self.stderr = Some(Collector::of(self.child.stderr.take(), self.most)?);
+        Ok(())
     }
 
     fn end(&mut self, end: Instant, pipes: &[Collector]) -> std::result::Result<Said, Stop> {
         let status = wait(&mut self.child, end, pipes)?;
+        let end = Instant::now() + LINGER;
         let take = |pipe: &Option<Collector>| match pipe {
-            Some(pipe) => pipe.take(Instant::now() + LINGER),
+            Some(pipe) => pipe.take(end),
             None => Ok(Vec::new()),
         };
         let (stdout, stderr) = (take(&self.stdout)?, take(&self.stderr)?);
@@ -323,11 +339,11 @@ struct Collected {
 }
 
 impl Collector {
-    fn of(pipe: Option<impl Read + Send + 'static>, most: u64) -> Collector {
+    fn of(pipe: Option<impl Read + Send + 'static>, most: u64) -> std::io::Result<Collector> {
         let collector = Collector { state: Arc::default(), most };
         let own = collector.clone();
-        std::thread::spawn(move || own.run(pipe));
-        collector
+        std::thread::Builder::new().spawn(move || own.run(pipe))?;
+        Ok(collector)
     }
 
     fn run(&self, pipe: Option<impl Read>) {
@@ -386,11 +402,25 @@ impl Collector {
     }
 }
 
-/// Its exit status. A signal to vfadm ends the wait, and so does too much output.
+/// Its exit status. A signal to vfadm ends the wait, and so does too much output. What it started in its process group ends
+/// with it; a daemon has a session of its own.
 fn wait(child: &mut Child, end: Instant, pipes: &[Collector]) -> std::result::Result<i32, Stop> {
     let mut pause = Duration::from_micros(50);
+    let group = Pid::from_raw(child.id().cast_signed());
+    // Not reaped yet, so that its number is no other group's.
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     loop {
-        match child.try_wait().map_err(Stop::Failed)? {
+        let ended = match waitid(Id::Pid(group), look) {
+            Ok(WaitStatus::StillAlive) => None,
+            Ok(_) => {
+                // A failure means that nothing else is in it.
+                let _ = killpg(group, Signal::SIGKILL);
+                Some(child.wait().map_err(Stop::Failed)?)
+            }
+            Err(Errno::EINTR) => continue,
+            Err(e) => return Err(Stop::Failed(e.into())),
+        };
+        match ended {
             Some(status) => {
                 return Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()));
             }

@@ -69,13 +69,16 @@ fn open(target: &Path) -> Result<(Dir, String)> {
     Ok((Dir::open(&real)?, name.to_owned()))
 }
 
-/// The backups of a root, the oldest first. Its registry may be lost.
+/// The backups of a root, the oldest first. Its registry may be lost; where it never had one, that is exit 9.
 pub fn list(ctx: &Context) -> Result<Vec<Value>> {
     let root = Root::find(&ctx.root)?;
     let mut items = Vec::new();
     for backup in backups::list(&root)? {
         let Some((bytes, path)) = backups::read(&root, &backup)? else { continue };
         items.push(item(backup.generation, bytes, path));
+    }
+    if items.is_empty() {
+        Root::open(&ctx.root)?;
     }
     Ok(items)
 }
