@@ -1,5 +1,7 @@
 //! Programs: found in fixed directories, run without a shell, with a closed stdin, a deadline and bounded output.
 
+mod trust;
+
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -13,6 +15,8 @@ use nix::libc::SIGPIPE;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
+
+pub use trust::writable_by_others;
 
 use super::error::{Error, Result};
 use super::signals;
@@ -60,6 +64,7 @@ pub struct Program {
     deadline: Duration,
     most: u64,
     keeps_environment: bool,
+    of_root_alone: bool,
 }
 
 /// What a program said.
@@ -85,6 +90,7 @@ impl Program {
             deadline: Duration::from_secs(30),
             most: 16 << 20,
             keeps_environment: false,
+            of_root_alone: false,
         }
     }
 
@@ -120,6 +126,14 @@ impl Program {
     #[must_use]
     pub fn with_environment(mut self) -> Program {
         self.keeps_environment = true;
+        self
+    }
+
+    /// Does not run it where its path is given and others than root can write to it. The fixed directories are the
+    /// system's.
+    #[must_use]
+    pub fn of_root_alone(mut self) -> Program {
+        self.of_root_alone = true;
         self
     }
 
@@ -174,6 +188,16 @@ impl Program {
 
     fn start(&self, stdin: Stdio) -> Result<Running> {
         let path = find(&self.name).ok_or_else(|| Error::Program(self.missing()))?;
+        if self.of_root_alone
+            && self.name.contains('/')
+            && let Some(open) = writable_by_others(&path)?
+        {
+            return Err(Error::Program(format!(
+                "{} is not run as root: others than root can write to {}",
+                path.display(),
+                open.display()
+            )));
+        }
         let line = self.line();
         if let Some(show) = TRACE.get() {
             show(&line);
