@@ -32,6 +32,7 @@ mod suite {
     mod environment;
     mod exit_codes;
     mod failures;
+    mod faults;
     mod generated;
     mod history;
     mod holders;

@@ -1,6 +1,6 @@
 //! `vfadm volume`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde_json::Value;
@@ -12,6 +12,7 @@ use crate::domain::finding::Finding;
 use crate::domain::permission::Action;
 use crate::domain::quota::{self, DriverKind};
 use crate::domain::record::MountSource;
+use crate::host;
 use crate::ops::{self, change, volume};
 use crate::output::{Column, Kind};
 
@@ -32,6 +33,14 @@ const FINDING_COLUMNS: [Column; 4] = [
     Column::text("SUBJECT", "subject"),
     Column::text("MESSAGE", "message"),
 ];
+
+/// A path as seen from `/` (exit 8 where the working directory, which it begins at, is gone).
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(|e| {
+        Error::from(host::Error::path("find the absolute path of", path, e))
+            .hint("write it from / on, or go to a directory that exists")
+    })
+}
 
 /// The driver that was asked for; `None` is `auto`.
 pub(super) fn driver_kind(driver: Driver) -> Option<DriverKind> {
@@ -110,7 +119,7 @@ impl App {
                 quota_host,
                 no_verify,
             } => {
-                let path = std::path::absolute(path)?;
+                let path = absolute(&path)?;
                 let mount = mount(&path, mount_source, mount_type, mount_options, make_image)?;
                 let request = volume::Add {
                     name: volume,

@@ -31,6 +31,8 @@ const LAST_WAIT: Duration = Duration::from_millis(20);
 
 const LIFE: u8 = b'.';
 const RESULT: u8 = b'=';
+/// The work could not begin; a text says why.
+const FAILURE: u8 = b'!';
 
 /// Where a process of this kind reports to; -1 in every other process.
 static REPORT: AtomicI32 = AtomicI32::new(-1);
@@ -50,8 +52,8 @@ pub fn beat() {
 }
 
 /// What `work` makes of each item, all at the same time; `None` for those that gave no sign of life ([`beat`]) for as
-/// long as `silence`. What it says on stderr is passed on. Nothing of this process is open in the others: no lock, and
-/// no pipe that somebody waits for.
+/// long as `silence`. One that ended without an answer is an error: it did not wait for a filesystem. What it says on
+/// stderr is passed on. Nothing of this process is open in the others: no lock, and no pipe that somebody waits for.
 pub fn each<T, R>(items: &[T], silence: Duration, work: impl Fn(&T) -> R) -> Result<Vec<Option<R>>>
 where
     R: Serialize + DeserializeOwned,
@@ -63,7 +65,9 @@ where
             running.push(Running::start(|| serde_json::to_vec(&work(item)).unwrap_or_default())?);
         }
         wait(&mut running, silence)?;
-        answers.extend(running.iter().map(Running::result));
+        for one in &running {
+            answers.push(one.result()?);
+        }
     }
     Ok(answers)
 }
@@ -74,6 +78,7 @@ struct Running {
     talk: Option<File>,
     said: Vec<u8>,
     heard: Instant,
+    silent: bool,
 }
 
 impl Running {
@@ -83,13 +88,14 @@ impl Running {
         let (talk_out, talk_in) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
         match namespace::fork().map_err(failed)? {
             ForkResult::Child => {
-                if stand_apart(&report_in, &talk_in).is_ok() {
-                    let result = work();
-                    let mut message = vec![RESULT];
-                    message.extend((result.len() as u64).to_ne_bytes());
-                    message.extend(result);
-                    send(report_in.as_raw_fd(), &message);
-                }
+                let (kind, text) = match stand_apart(&report_in, &talk_in) {
+                    Ok(()) => (RESULT, work()),
+                    Err(error) => (FAILURE, error.to_string().into_bytes()),
+                };
+                let mut message = vec![kind];
+                message.extend((text.len() as u64).to_ne_bytes());
+                message.extend(text);
+                send(report_in.as_raw_fd(), &message);
                 namespace::exit(0)
             }
             ForkResult::Parent { child } => Ok(Running {
@@ -98,20 +104,30 @@ impl Running {
                 talk: Some(File::from(talk_out)),
                 said: Vec::new(),
                 heard: Instant::now(),
+                silent: false,
             }),
         }
     }
 
-    /// The bytes of the result behind signs of life, once they are all there.
-    fn bytes(&self) -> Option<&[u8]> {
+    /// The kind and the bytes of the answer behind signs of life, once they are all there.
+    fn answer(&self) -> Option<(u8, &[u8])> {
         let start = self.said.iter().position(|byte| *byte != LIFE)?;
         let (head, body) = self.said[start..].split_at_checked(9)?;
         let length = u64::from_ne_bytes(head[1..].try_into().ok()?);
-        (body.len() as u64 == length).then_some(body)
+        (body.len() as u64 == length).then_some((head[0], body))
     }
 
-    fn result<R: DeserializeOwned>(&self) -> Option<R> {
-        serde_json::from_slice(self.bytes()?).ok()
+    /// What came of it; `None` where it was silent for too long.
+    fn result<R: DeserializeOwned>(&self) -> Result<Option<R>> {
+        match self.answer() {
+            Some((FAILURE, text)) => Err(Error::Program(String::from_utf8_lossy(text).into_owned())),
+            Some((_, bytes)) if !bytes.is_empty() => match serde_json::from_slice(bytes) {
+                Ok(result) => Ok(Some(result)),
+                Err(e) => Err(Error::Program(format!("cannot read the answer of a child process: {e}"))),
+            },
+            None if self.silent => Ok(None),
+            _ => Err(Error::Program("a child process ended without an answer".to_owned())),
+        }
     }
 
     fn hear(&mut self) {
@@ -122,7 +138,7 @@ impl Running {
             Ok(length) => {
                 self.said.extend_from_slice(&block[..length]);
                 self.heard = Instant::now();
-                if self.bytes().is_some() {
+                if self.answer().is_some() {
                     self.report = None;
                 }
             }
@@ -159,7 +175,7 @@ fn wait(running: &mut [Running], silence: Duration) -> Result<()> {
     loop {
         let now = Instant::now();
         for one in running.iter_mut().filter(|one| now.duration_since(one.heard) >= silence) {
-            one.report = None;
+            one.silent |= one.report.take().is_some();
         }
         let waiting: Vec<usize> = (0..running.len()).filter(|at| running[*at].report.is_some()).collect();
         let Some(next) = waiting.iter().map(|at| running[*at].heard + silence).min() else { break };
@@ -207,15 +223,21 @@ fn ready(running: &[Running], which: &[usize], limit: Duration) -> Result<(Vec<u
 fn stand_apart(report: &OwnedFd, talk: &OwnedFd) -> Result<()> {
     privileges::die_with_maker()?;
     let failed = |e: Errno| Error::call("start a child process", e);
-    let null = nix::fcntl::open("/dev/null", OFlag::O_RDWR, Mode::empty()).map_err(failed)?;
-    nix::unistd::dup2_stdin(&null).map_err(failed)?;
-    nix::unistd::dup2_stdout(&null).map_err(failed)?;
     nix::unistd::dup2_stderr(talk).map_err(failed)?;
     let report = report.as_raw_fd();
-    let kept = |fd: &RawFd| *fd < 3 || *fd == report || *fd == null.as_raw_fd();
+    // Before anything is opened: the parent may have as many files open as it may.
+    namespace::close(0);
+    namespace::close(1);
+    let kept = |fd: &RawFd| *fd == 2 || *fd == report;
     for fd in namespace::open_descriptors()?.into_iter().filter(|fd| !kept(fd)) {
         namespace::close(fd);
     }
+    let null = nix::fcntl::open("/dev/null", OFlag::O_RDWR, Mode::empty());
+    let null = null.map_err(|e| Error::path("open", "/dev/null", e))?;
+    nix::unistd::dup2_stdin(&null).map_err(failed)?;
+    nix::unistd::dup2_stdout(&null).map_err(failed)?;
+    // It is the lowest number that is free: stdin itself.
+    std::mem::forget(null);
     REPORT.store(report, Ordering::Relaxed);
     Ok(())
 }
@@ -266,6 +288,13 @@ mod tests {
         let answers = each(&["hangs", "works", "quick"], Duration::from_secs(2), work).unwrap();
         assert_eq!(answers, [None, Some("works".to_owned()), Some("quick".to_owned())]);
         assert!(begun.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn who_ends_without_an_answer_is_not_taken_for_one_that_hangs() {
+        let work = |_: &()| -> u8 { namespace::exit(0) };
+        let error = each(&[()], Duration::from_secs(30), work).unwrap_err().to_string();
+        assert_eq!(error, "a child process ended without an answer");
     }
 
     #[test]

@@ -8,17 +8,18 @@ use super::error::{Error, Result};
 /// How long a filesystem may take for a small call.
 pub const PROBE: Duration = Duration::from_secs(10);
 
-/// The answer of `call`, or an error when it takes longer than `limit`. The call goes on in a thread of its own, which
-/// ends with the process.
+/// The answer of `call`, or an error when it takes longer than `limit` or no thread can be started. The call goes on in a
+/// thread of its own, which ends with the process.
 pub fn within<T: Send + 'static>(
     limit: Duration,
     what: &str,
     call: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
     let (sender, receiver) = channel();
-    std::thread::spawn(move || {
+    let work = move || {
         let _ = sender.send(call());
-    });
+    };
+    std::thread::Builder::new().spawn(work).map_err(|e| Error::call("start a thread", e))?;
     receiver
         .recv_timeout(limit)
         .map_err(|_| Error::Program(format!("{what} does not answer (waited {} s)", limit.as_secs_f32())))

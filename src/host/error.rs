@@ -69,6 +69,17 @@ impl Error {
             Error::Program(_) | Error::Interrupted => None,
         }
     }
+
+    /// True where this process or this host has too little of something: it says nothing of the path.
+    pub fn is_shortage(&self) -> bool {
+        use nix::libc::{EAGAIN, EMFILE, ENFILE, ENOMEM};
+        self.errno().is_some_and(|number| [EAGAIN, EMFILE, ENFILE, ENOMEM].contains(&number))
+    }
+
+    /// What to type against it, where the error number alone says that.
+    pub fn remedy(&self) -> Option<&'static str> {
+        (self.errno() == Some(nix::libc::EMFILE)).then_some("let it open more files: ulimit -n 1024")
+    }
 }
 
 impl From<Error> for Fault {
@@ -78,6 +89,10 @@ impl From<Error> for Fault {
             _ => Code::Storage,
         };
         let fault = Fault::new(code, error.to_string());
+        let fault = match error.remedy() {
+            Some(remedy) => fault.hint(remedy),
+            None => fault,
+        };
         match error.errno() {
             Some(number) => fault.detail("errno", errno_name(number)),
             None => fault,

@@ -1,10 +1,11 @@
 //! Whole-file locks that end with their process.
 
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::libc;
 
 use super::error::{Error, Result};
 use super::signals;
@@ -12,7 +13,7 @@ use super::signals;
 /// An exclusive lock on a file, let go when dropped.
 #[derive(Debug)]
 pub struct FileLock {
-    file: Flock<File>,
+    file: File,
 }
 
 impl FileLock {
@@ -23,15 +24,16 @@ impl FileLock {
 
     /// Takes the lock if nobody has it; gives the file back if somebody does.
     pub fn try_lock(file: File) -> std::result::Result<FileLock, File> {
-        Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map(|file| FileLock { file })
-            .map_err(|(file, _)| file)
+        match flock(&file, libc::LOCK_EX | libc::LOCK_NB) {
+            Ok(()) => Ok(FileLock { file }),
+            Err(_) => Err(file),
+        }
     }
 
     /// Waits for the lock: a blocking `flock` that a timer interrupts, so that waiting commands are served in the
     /// kernel's order and use no processor time. `Ok(Err(file))` when the time is over.
     pub fn wait(file: File, timeout: Duration) -> Result<std::result::Result<FileLock, File>> {
-        let mut file = match FileLock::try_lock(file) {
+        let file = match FileLock::try_lock(file) {
             Ok(lock) => return Ok(Ok(lock)),
             Err(file) => file,
         };
@@ -41,19 +43,32 @@ impl FileLock {
         signals::interrupt_on_alarm();
         let timer = Timer::start(timeout)?;
         loop {
-            match Flock::lock(file, FlockArg::LockExclusive) {
-                Ok(file) => return Ok(Ok(FileLock { file })),
-                Err((back, Errno::EINTR)) => {
-                    file = back;
+            match flock(&file, libc::LOCK_EX) {
+                Ok(()) => return Ok(Ok(FileLock { file })),
+                Err(Errno::EINTR) => {
                     signals::check()?;
                     if timer.is_over() {
                         return Ok(Err(file));
                     }
                 }
-                Err((_, errno)) => return Err(Error::call("lock the registry", errno)),
+                Err(errno) => return Err(Error::call("lock the registry", errno)),
             }
         }
     }
+}
+
+impl Drop for FileLock {
+    /// A child that has the file open as well does not keep the lock. Where that fails, the close lets go of it.
+    fn drop(&mut self) {
+        let _ = flock(&self.file, libc::LOCK_UN);
+    }
+}
+
+/// Not by `File::lock` of std, which says nothing of `EINTR`, nor by the guard of nix, which panics when it cannot unlock.
+#[allow(unsafe_code)]
+fn flock(file: &File, operation: libc::c_int) -> nix::Result<()> {
+    // SAFETY: a system call on integers.
+    Errno::result(unsafe { libc::flock(file.as_raw_fd(), operation) }).map(drop)
 }
 
 /// SIGALRM after the time, and then every 20 ms, because the first one may come just before the call that it is to
@@ -81,7 +96,6 @@ impl Drop for Timer {
 
 #[allow(unsafe_code)]
 fn set_timer(first: Duration, then: Duration) -> Result<()> {
-    use nix::libc;
     let value = |d: Duration| libc::timeval {
         tv_sec: d.as_secs() as libc::time_t,
         tv_usec: libc::suseconds_t::from(d.subsec_micros() as i32),

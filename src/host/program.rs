@@ -1,5 +1,7 @@
 //! Programs: found in fixed directories, run without a shell, with a closed stdin, a deadline and bounded output.
 
+mod trust;
+
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -8,9 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::libc::SIGPIPE;
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
+
+pub use trust::writable_by_others;
 
 use super::error::{Error, Result};
 use super::signals;
@@ -58,6 +64,7 @@ pub struct Program {
     deadline: Duration,
     most: u64,
     keeps_environment: bool,
+    of_root_alone: bool,
 }
 
 /// What a program said.
@@ -83,6 +90,7 @@ impl Program {
             deadline: Duration::from_secs(30),
             most: 16 << 20,
             keeps_environment: false,
+            of_root_alone: false,
         }
     }
 
@@ -121,6 +129,14 @@ impl Program {
         self
     }
 
+    /// Does not run it where its path is given and others than root can write to it. The fixed directories are the
+    /// system's.
+    #[must_use]
+    pub fn of_root_alone(mut self) -> Program {
+        self.of_root_alone = true;
+        self
+    }
+
     /// How many bytes it may print on each of stdout and stderr.
     #[must_use]
     pub fn at_most(mut self, bytes: u64) -> Program {
@@ -138,7 +154,7 @@ impl Program {
     /// in time or prints too much is an error; the last two are killed.
     pub fn run(&self) -> Result<Said> {
         let mut running = self.start(Stdio::null())?;
-        running.listen(true);
+        running.listen(true)?;
         self.finish(&mut [running]).map(|mut said| said.remove(0))
     }
 
@@ -146,7 +162,7 @@ impl Program {
     /// them fails that is an error.
     pub fn pipe_into(&self, reader: &Program) -> Result<()> {
         let mut from = self.start(Stdio::null())?;
-        from.listen(false);
+        from.listen(false)?;
         let pipe = from.child.stdout.take().map_or_else(Stdio::null, Stdio::from);
         let mut into = match reader.start(pipe) {
             Ok(into) => into,
@@ -155,7 +171,10 @@ impl Program {
                 return Err(error);
             }
         };
-        into.listen(true);
+        if let Err(error) = into.listen(true) {
+            kill(&mut from.child);
+            return Err(error);
+        }
         let said = self.finish(&mut [into, from])?;
         // The one that failed by itself, or both: the other one often fails because of it, and says no more than that.
         let ended = |one: &Said| [0, 128 + SIGPIPE].contains(&one.status);
@@ -169,6 +188,16 @@ impl Program {
 
     fn start(&self, stdin: Stdio) -> Result<Running> {
         let path = find(&self.name).ok_or_else(|| Error::Program(self.missing()))?;
+        if self.of_root_alone
+            && self.name.contains('/')
+            && let Some(open) = writable_by_others(&path)?
+        {
+            return Err(Error::Program(format!(
+                "{} is not run as root: others than root can write to {}",
+                path.display(),
+                open.display()
+            )));
+        }
         let line = self.line();
         if let Some(show) = TRACE.get() {
             show(&line);
@@ -279,18 +308,29 @@ struct Running {
 }
 
 impl Running {
-    /// Begins to take what it prints; its stdout too, unless another program reads that.
-    fn listen(&mut self, stdout: bool) {
-        if stdout {
-            self.stdout = Some(Collector::of(self.child.stdout.take(), self.most));
+    /// Begins to take what it prints; its stdout too, unless another program reads that. Where that cannot be done, it is
+    /// killed.
+    fn listen(&mut self, stdout: bool) -> Result<()> {
+        let heard = self.collect(stdout);
+        if heard.is_err() {
+            kill(&mut self.child);
         }
-        self.stderr = Some(Collector::of(self.child.stderr.take(), self.most));
+        heard.map_err(|e| Error::call("start a thread", e))
+    }
+
+    fn collect(&mut self, stdout: bool) -> std::io::Result<()> {
+        if stdout {
+            self.stdout = Some(Collector::of(self.child.stdout.take(), self.most)?);
+        }
+        self.stderr = Some(Collector::of(self.child.stderr.take(), self.most)?);
+        Ok(())
     }
 
     fn end(&mut self, end: Instant, pipes: &[Collector]) -> std::result::Result<Said, Stop> {
         let status = wait(&mut self.child, end, pipes)?;
+        let end = Instant::now() + LINGER;
         let take = |pipe: &Option<Collector>| match pipe {
-            Some(pipe) => pipe.take(Instant::now() + LINGER),
+            Some(pipe) => pipe.take(end),
             None => Ok(Vec::new()),
         };
         let (stdout, stderr) = (take(&self.stdout)?, take(&self.stderr)?);
@@ -323,11 +363,11 @@ struct Collected {
 }
 
 impl Collector {
-    fn of(pipe: Option<impl Read + Send + 'static>, most: u64) -> Collector {
+    fn of(pipe: Option<impl Read + Send + 'static>, most: u64) -> std::io::Result<Collector> {
         let collector = Collector { state: Arc::default(), most };
         let own = collector.clone();
-        std::thread::spawn(move || own.run(pipe));
-        collector
+        std::thread::Builder::new().spawn(move || own.run(pipe))?;
+        Ok(collector)
     }
 
     fn run(&self, pipe: Option<impl Read>) {
@@ -386,11 +426,25 @@ impl Collector {
     }
 }
 
-/// Its exit status. A signal to vfadm ends the wait, and so does too much output.
+/// Its exit status. A signal to vfadm ends the wait, and so does too much output. What it started in its process group ends
+/// with it; a daemon has a session of its own.
 fn wait(child: &mut Child, end: Instant, pipes: &[Collector]) -> std::result::Result<i32, Stop> {
     let mut pause = Duration::from_micros(50);
+    let group = Pid::from_raw(child.id().cast_signed());
+    // Not reaped yet, so that its number is no other group's.
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     loop {
-        match child.try_wait().map_err(Stop::Failed)? {
+        let ended = match waitid(Id::Pid(group), look) {
+            Ok(WaitStatus::StillAlive) => None,
+            Ok(_) => {
+                // A failure means that nothing else is in it.
+                let _ = killpg(group, Signal::SIGKILL);
+                Some(child.wait().map_err(Stop::Failed)?)
+            }
+            Err(Errno::EINTR) => continue,
+            Err(e) => return Err(Stop::Failed(e.into())),
+        };
+        match ended {
             Some(status) => {
                 return Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()));
             }

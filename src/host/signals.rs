@@ -13,11 +13,13 @@ extern "C" fn stop(_signal: nix::libc::c_int) {
 }
 
 /// Installs the handlers. Blocking calls are not restarted, so that waiting for the lock ends too. A SIGHUP that
-/// is ignored (nohup) stays ignored.
+/// is ignored (nohup) stays ignored. A file that may not grow (`ulimit -f`) is an error of the write, and not the end of the
+/// process; programs that are started have the default again, as with any handler.
 pub fn install() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         set(signal, SigHandler::Handler(stop), signal == Signal::SIGHUP);
     }
+    set(Signal::SIGXFSZ, SigHandler::Handler(nothing), true);
 }
 
 extern "C" fn nothing(_signal: nix::libc::c_int) {}

@@ -112,6 +112,7 @@ pub fn run(ctx: &Context, request: Run, by: &By) -> Result<(u8, Vec<String>)> {
     // Names and mounts are judged before anything is started.
     session::start(&state, &name, &request.session, Holder::Manual)?;
     let planned = session::plan(&state, &request.session)?;
+    warnings.extend(planned.warnings());
     let mut record = session::record(&request.session, &planned, Holder::Manual);
     let mut spec = engine::spec(&state, Some(&name), &request.session, &planned, None)?;
     let mut plan = Plan::new(Outcome::Created, "");

@@ -10,15 +10,20 @@ use super::session::Planned;
 use crate::domain::error::{Error, Result};
 use crate::domain::permission::Level;
 use crate::domain::record::Session;
+use crate::host::process;
 use crate::plan::{Plan, Step};
 use crate::registry::Registry;
 use crate::session::places::{self, Mark};
 
 /// The sessions that have places here although the registry does not know them (any more), and `gone`, which are about
-/// to leave it. Places of other registries are theirs.
+/// to leave it. Places of other registries are theirs; what has no mark is nobody's, and gets the id of no session.
 pub fn stale(registry: &Registry, gone: &[&str]) -> Result<Vec<(String, Uuid)>> {
     let mut stale = Vec::new();
     for (name, mark) in places::all()? {
+        let Some(mark) = mark else {
+            stale.push((name, Uuid::nil()));
+            continue;
+        };
         if mark.registry != registry.header.registry {
             continue;
         }
@@ -63,10 +68,15 @@ pub fn bind(state: &State<'_>, session: &str, id: Uuid, planned: &Planned, plan:
                 places::PLACES
             )));
         }
+        // What an earlier start has bound is not this one's to take away again.
+        if places::is_bound(session, &mark, number)? {
+            continue;
+        }
         let folder = &planned.reach[mount.candidate].folder;
         let site = Site::of_folder(state.registry, &folder.owner, &folder.record)?;
         plan.steps.push(Step::BindPlace {
             session: session.to_owned(),
+            host: process::hostname(),
             mark: mark.clone(),
             number,
             scope: site.place,

@@ -92,6 +92,7 @@ pub fn run(ctx: &Context, request: Run) -> Result<(u8, Vec<String>)> {
     // Names and mounts are judged before anything is started.
     session::start(&state, &name, &request.session, Holder::Manual)?;
     let planned = session::plan(&state, &request.session)?;
+    warnings.extend(planned.warnings());
     let record = session::record(&request.session, &planned, Holder::Manual);
     let settings = &locked.registry.settings;
     let spec = RunSpec {

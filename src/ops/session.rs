@@ -7,6 +7,7 @@ pub mod prune;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use nix::libc;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -48,8 +49,24 @@ pub struct Planned {
     pub handles: Vec<OwnedFd>,
 }
 
+impl Planned {
+    /// What whoever starts the session would miss in it. That a folder is in the trash is known.
+    pub fn warnings(&self) -> Vec<String> {
+        let hindered = self.mounts.skipped.iter().filter(|(index, _)| self.mounts.hindered.contains(index));
+        let folders = hindered.map(|(index, reason)| (&self.reach[*index].folder, reason));
+        let missed =
+            folders.filter(|(folder, _)| !matches!(folder.record.status, Status::Trashed | Status::Purging));
+        missed.map(|(folder, reason)| format!("{} is not mounted: {reason}", folder.key())).collect()
+    }
+}
+
 /// Plans the mounts of a session; looks at the storage, writes nothing.
 pub fn plan(state: &State<'_>, request: &Request) -> Result<Planned> {
+    plan_mounts_of(state, request, true)
+}
+
+/// The same, with the folders that come without being asked for or without them.
+fn plan_mounts_of(state: &State<'_>, request: &Request, automatic: bool) -> Result<Planned> {
     let registry = state.registry;
     let user: User = registry.require(&request.user)?;
     if let Some(actor) = state.actor.user().filter(|a| *a != request.user) {
@@ -89,11 +106,14 @@ pub fn plan(state: &State<'_>, request: &Request) -> Result<Planned> {
     // Only folders that may be mounted are looked at on the storage.
     for (index, candidate) in candidates.iter_mut().enumerate() {
         let asked = wanted.iter().any(|w| w.candidate == index);
-        if asked || name::is_automatic(&candidate.name) {
+        if asked || automatic && name::is_automatic(&candidate.name) {
             candidate.obstacle = obstacle(state, &reach[index].folder)?;
         }
     }
-    let mounts = plan_mounts(&candidates, &wanted, request.project.as_deref())?;
+    let mut mounts = plan_mounts(&candidates, &wanted, request.project.as_deref())?;
+    if !automatic {
+        mounts.mounts.retain(|mount| !mount.auto);
+    }
     let mut handles = Vec::new();
     for mount in &mounts.mounts {
         handles.push(open(state, &reach[mount.candidate].folder, &mount.subpath)?);
@@ -126,7 +146,7 @@ fn find(reach: &[Reach], reference: &FolderRef) -> Result<usize> {
     }
 }
 
-/// Why a folder cannot be mounted.
+/// Why a folder cannot be mounted. That it could not be told whether its volume is there is an error.
 fn obstacle(state: &State<'_>, folder: &Folder) -> Result<Option<Error>> {
     if folder.record.status != Status::Ready {
         return Ok(Some(not_ready(folder)));
@@ -138,7 +158,7 @@ fn obstacle(state: &State<'_>, folder: &Folder) -> Result<Option<Error>> {
         return Ok(Some(error));
     }
     let at = VolumeAt::new(state.registry.header.registry, &folder.record.volume, &volume);
-    Ok(at.open().err())
+    Ok(at.try_open()?.err())
 }
 
 fn open(state: &State<'_>, folder: &Folder, subpath: &str) -> Result<OwnedFd> {
@@ -150,13 +170,14 @@ fn open(state: &State<'_>, folder: &Folder, subpath: &str) -> Result<OwnedFd> {
     open_path_beneath(&dir, Path::new(subpath)).map_err(|e| {
         let key = folder.key();
         match e.errno() {
-            Some(nix::libc::ENOENT) => {
+            Some(libc::ENOENT) => {
                 Error::not_found(format!("there is no '{}' in {key}", name::printable(subpath)))
             }
-            _ => Error::usage(format!(
+            Some(libc::ELOOP | libc::EXDEV | libc::ENOTDIR) => Error::usage(format!(
                 "the subpath '{}' of {key} passes through a link, or leaves the folder",
                 name::printable(subpath)
             )),
+            _ => e.into(),
         }
     })
 }
@@ -211,6 +232,7 @@ pub fn start(state: &State<'_>, session: &str, request: &Request, holder: Holder
     let planned = plan(state, request)?;
     let record = record(request, &planned, holder);
     let mut plan = put(state, &session, &record, format!("session {session} started"))?;
+    plan.warnings = planned.warnings();
     places::make_room(state.registry, &session, &mut plan)?;
     Ok(plan)
 }

@@ -232,6 +232,9 @@ pub enum Step {
     BindPlace {
         /// The session's name.
         session: String,
+        /// On which host; another one has places of its own.
+        #[serde(default)]
+        host: String,
         /// Whose the place is.
         mark: Mark,
         /// The number of the mount in the session's list.
@@ -343,7 +346,7 @@ impl Step {
             Step::Prune { scope, place } => folder::prune(scope, place),
             Step::RemoveScope { scope, .. } => folder::remove_scope(scope, effects),
             Step::Drain { volume, ids } => folder::drain(volume, ids, effects),
-            Step::BindPlace { session, mark, number, scope, folder, subpath, read_only } => {
+            Step::BindPlace { session, mark, number, scope, folder, subpath, read_only, .. } => {
                 place::bind((session, mark, *number), (scope, folder, subpath), *read_only)
             }
             Step::ReleasePlaces { sessions } => place::release(sessions),
@@ -367,7 +370,9 @@ impl Step {
             Step::Unmount { path, source } => image::mount(path, source),
             // A filesystem that is larger than asked does no harm, and cannot be made smaller.
             Step::GrowImage { .. } | Step::Inspect { .. } => Ok(()),
-            Step::BindPlace { session, mark, .. } => Ok(places::release(session, mark.session)?),
+            Step::BindPlace { session, host, mark, number, .. } => {
+                place::unbind(host, session, mark, *number)
+            }
             // Nobody has them any more.
             Step::ReleasePlaces { .. } => Ok(()),
             // Quotas without limits do no harm.

@@ -89,25 +89,34 @@ impl VolumeAt {
     /// Opens it, after making sure that it is the volume that the registry means: an unmounted volume leaves an
     /// empty directory behind (exit 8).
     pub fn open(&self) -> Result<Dir> {
+        self.try_open()?
+    }
+
+    /// The same, where it matters whether the volume is not there to be used (the inner error) or that could not be looked
+    /// at.
+    pub fn try_open(&self) -> Result<Result<Dir>> {
         let path = self.path.clone();
         // A network filesystem without its server would keep the command for ever.
         if self.may_hang()? && !self.answers()? {
             let waited = deadline::PROBE.as_secs();
-            return Err(self.unusable(&format!("{} does not answer (waited {waited} s)", path.display())));
+            let why = format!("{} does not answer (waited {waited} s)", path.display());
+            return Ok(Err(self.unusable(&why)));
         }
         let probed = deadline::within(deadline::PROBE, &format!("{}", path.display()), move || {
             let dir = Dir::open(&path)?;
             let marker = files::read(&dir, MARKER, 1 << 20)?;
             Ok::<_, host::Error>((dir, marker))
         });
-        let (dir, marker) = probed.and_then(|probed| probed).map_err(|e| match e.errno() {
-            Some(nix::libc::EACCES) => self.denied(&e.to_string()),
-            _ => self.unusable(&e.to_string()),
-        })?;
-        match self.mismatch(marker.as_deref()) {
+        let (dir, marker) = match probed.and_then(|probed| probed) {
+            Ok(found) => found,
+            Err(e) if e.is_shortage() => return Err(e.into()),
+            Err(e) if e.errno() == Some(nix::libc::EACCES) => return Ok(Err(self.denied(&e.to_string()))),
+            Err(e) => return Ok(Err(self.unusable(&e.to_string()))),
+        };
+        Ok(match self.mismatch(marker.as_deref()) {
             Some((_, why)) => Err(self.unusable(&why)),
             None => Ok(dir),
-        }
+        })
     }
 
     /// Whether it answers. One that did not is not waited for again by the same command, for each of its folders.

@@ -57,6 +57,7 @@ impl Exec {
         let mut words = command.iter().map(|word| fill(word, values, str::to_owned));
         Program::new(&words.next().unwrap_or_default())
             .args(words)
+            .of_root_alone()
             .deadline(Duration::from_secs(self.file.deadline_seconds))
             .at_most(MOST)
     }

@@ -1,7 +1,7 @@
 //! Reading the registry of a root.
 
 use super::backups;
-use super::root::{FILE, Root};
+use super::root::{FILE, Root, cannot_read};
 use super::state::Registry;
 use super::validate::newly_broken;
 use crate::domain::error::{Error, Result};
@@ -17,7 +17,7 @@ const MOST_SHOWN: usize = 400;
 /// says how to bring the last good one back (exit 9).
 pub fn load(root: &Root) -> Result<Registry> {
     let bytes = files::read(root.dir(), FILE, MOST_BYTES)
-        .map_err(|e| Error::registry(e.to_string()))?
+        .map_err(cannot_read)?
         .ok_or_else(|| Error::registry(format!("there is no registry at {}", root.file().display())))?;
     read(bytes, root).map_err(|error| match backups::remedy(root) {
         Some(remedy) if error.hint.is_none() => error.hint(remedy),

@@ -109,13 +109,18 @@ fn missing(path: &Path) -> Error {
     ))
 }
 
-fn cannot_read(error: host::Error) -> Error {
+/// That something of a root cannot be read (exit 9), with what to do about it where that can be told.
+pub(super) fn cannot_read(error: host::Error) -> Error {
     if matches!(error, host::Error::Interrupted) {
         return error.into();
     }
-    let denied = error.errno() == Some(nix::libc::EACCES);
+    let denied = error.errno() == Some(nix::libc::EACCES) && !host::files::is_root();
+    let remedy = if denied { Some("run vfadm as root") } else { error.remedy() };
     let error = Error::registry(error.to_string());
-    if denied && !host::files::is_root() { error.hint("run vfadm as root") } else { error }
+    match remedy {
+        Some(remedy) => error.hint(remedy),
+        None => error,
+    }
 }
 
 /// Refuses a root on a filesystem whose `flock` is known to bind one node only (exit 8).

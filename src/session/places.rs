@@ -5,9 +5,12 @@
 //!
 //! The places of a session carry its id and that of its registry: those of another registry are left alone.
 
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::sys::stat::FileStat;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -24,6 +27,9 @@ pub const PLACES: &str = "/run/vfadm/mounts";
 const MARK: &str = ".session";
 const MOST_BYTES: u64 = 4096;
 
+/// A directory without a mark that is older belongs to nobody: the mark is written right after it was made.
+const UNMARKED: Duration = Duration::from_secs(60);
+
 /// Whose places they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
@@ -38,13 +44,16 @@ pub fn path(session: &str, number: usize) -> PathBuf {
     Path::new(PLACES).join(session).join(number.to_string())
 }
 
-/// The sessions that have places on this host.
-pub fn all() -> Result<Vec<(String, Mark)>> {
+/// The sessions that have places on this host; without a mark, what is left of one whose places could not be taken away
+/// wholly.
+pub fn all() -> Result<Vec<(String, Option<Mark>)>> {
     let Some(places) = open()? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for name in places.names()? {
         let Some(name) = name.to_str() else { continue };
-        if let Some(mark) = read_mark(&places, name)? {
+        let Some(dir) = open_session(&places, name)? else { continue };
+        let mark = read_mark_in(&dir)?;
+        if mark.is_some() || is_old(&dir)? {
             found.push((name.to_owned(), mark));
         }
     }
@@ -58,6 +67,18 @@ pub fn owner(session: &str) -> Result<Option<Mark>> {
         Some(places) => read_mark(&places, session),
         None => Ok(None),
     }
+}
+
+/// True where the place of a mount of this session is bound.
+pub fn is_bound(session: &str, mark: &Mark, number: usize) -> Result<bool> {
+    let Some(places) = open()? else { return Ok(false) };
+    let Some(dir) = open_session(&places, session)? else { return Ok(false) };
+    Ok(read_mark_in(&dir)?.as_ref() == Some(mark) && is_bound_in(&dir, number)?)
+}
+
+fn is_bound_in(dir: &Dir, number: usize) -> Result<bool> {
+    let name = c_name(number.to_string().as_ref())?;
+    Ok(entries::status(dir, &name).is_ok_and(|status| status.mount_root))
 }
 
 /// Binds what a handle stands for at its place, `nosuid,nodev`, without the mounts below it. Mounts made later at the
@@ -74,12 +95,11 @@ pub fn bind(session: &str, mark: &Mark, number: usize, handle: OwnedFd, read_onl
         let text = serde_json::to_vec(mark).map_err(|e| Error::Program(e.to_string()))?;
         files::replace(&dir, MARK, &text, Ownership { mode: 0o600, ids: (0, 0) })?;
     }
-    let name = number.to_string();
     // A kernel that joins gets what the others have.
-    let bound = entries::status(&dir, &c_name(name.as_ref())?).is_ok_and(|status| status.mount_root);
-    if bound {
+    if is_bound_in(&dir, number)? {
         return Ok(());
     }
+    let name = number.to_string();
     let source = Source::take(handle, Api::of_kernel())?;
     if source.is_dir()? {
         dir.ensure_dir(&name, 0o700)?;
@@ -92,28 +112,43 @@ pub fn bind(session: &str, mark: &Mark, number: usize, handle: OwnedFd, read_onl
     mount::seclude(&spot)
 }
 
+/// Takes one place of a session away, and with the last one what the session has here.
+pub fn unbind(session: &str, id: Uuid, number: usize) -> Result<()> {
+    let Some(places) = open()? else { return Ok(()) };
+    let Some(dir) = open_session(&places, session)? else { return Ok(()) };
+    if read_mark_in(&dir)?.is_some_and(|mark| mark.session != id) {
+        return Ok(());
+    }
+    remove_place(&dir, number.to_string().as_ref())?;
+    let is_place = |name: &OsString| name.to_str().is_some_and(|name| name.parse::<usize>().is_ok());
+    match dir.names()?.iter().any(is_place) {
+        true => Ok(()),
+        false => release(session, id),
+    }
+}
+
+fn remove_place(dir: &Dir, name: &OsStr) -> Result<()> {
+    mount::detach(&dir.join(name))?;
+    let is_dir = |stat: FileStat| stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR;
+    match dir.stat(name)?.is_some_and(is_dir) {
+        true => dir.remove_dir(name)?,
+        false => dir.remove_file(name)?,
+    };
+    Ok(())
+}
+
 /// Takes the places of a session away, if they are those of the session that is meant. An engine that has them mounted
 /// keeps its own mounts.
 pub fn release(session: &str, id: Uuid) -> Result<()> {
     let Some(places) = open()? else { return Ok(()) };
-    let dir = match places.open_dir(session) {
-        Ok(dir) => dir,
-        Err(e) if e.errno() == Some(nix::libc::ENOENT) => return Ok(()),
-        Err(e) => return Err(e),
-    };
+    let Some(dir) = open_session(&places, session)? else { return Ok(()) };
     // Without a mark nothing has been bound: a run was cut off before or after.
     if read_mark_in(&dir)?.is_some_and(|mark| mark.session != id) {
         return Ok(());
     }
     // The mark goes last: what is left of a run that was cut off is still known.
     for name in dir.names()?.into_iter().filter(|name| name != MARK) {
-        mount::detach(&dir.join(&name))?;
-        let is_dir = dir.stat(&name)?.is_some_and(|s| s.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR);
-        if is_dir {
-            dir.remove_dir(&name)?
-        } else {
-            dir.remove_file(&name)?
-        };
+        remove_place(&dir, &name)?;
     }
     dir.remove_file(MARK)?;
     places.remove_dir(session)?;
@@ -129,13 +164,23 @@ fn open() -> Result<Option<Dir>> {
     }
 }
 
+fn open_session(places: &Dir, session: &str) -> Result<Option<Dir>> {
+    match places.open_dir(session) {
+        Ok(dir) => Ok(Some(dir)),
+        Err(e) if e.errno() == Some(nix::libc::ENOENT) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// A time that the clock has not come to yet is no age.
+fn is_old(dir: &Dir) -> Result<bool> {
+    let changed = Duration::from_secs(dir.stat_self()?.st_mtime.try_into().unwrap_or(0));
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH + changed).is_ok_and(|age| age > UNMARKED))
+}
+
 fn read_mark(places: &Dir, session: &str) -> Result<Option<Mark>> {
-    let dir = match places.open_dir(session) {
-        Ok(dir) => dir,
-        Err(e) if e.errno() == Some(nix::libc::ENOENT) => return Ok(None),
-        Err(e) => return Err(e),
-    };
-    read_mark_in(&dir)
+    let dir = open_session(places, session)?;
+    Ok(dir.map(|dir| read_mark_in(&dir)).transpose()?.flatten())
 }
 
 fn read_mark_in(dir: &Dir) -> Result<Option<Mark>> {

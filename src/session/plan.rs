@@ -59,6 +59,8 @@ pub struct MountPlan {
     pub mounts: Vec<Mount>,
     /// Index into the candidates, and the reason.
     pub skipped: Vec<(usize, String)>,
+    /// Those of them that would have come by themselves and have an obstacle.
+    pub hindered: Vec<usize>,
 }
 
 /// Plans the mounts of a session for `project` (by name), where it works for one.
@@ -145,6 +147,7 @@ fn add_automatic(
         return Some("not asked for".to_owned());
     }
     if let Some(obstacle) = &candidate.obstacle {
+        plan.hindered.push(index);
         return Some(obstacle.message.clone());
     }
     let target = format!("{HOME}/{}", candidate.name);

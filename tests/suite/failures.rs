@@ -127,6 +127,47 @@ fn a_driver_file_that_cannot_be_used_is_refused_with_its_place() {
 }
 
 #[test]
+fn a_program_that_others_than_root_can_write_to_is_neither_taken_nor_run() {
+    let lab = plain();
+    let own = lab.dir().join("tools");
+    fs::create_dir(&own).unwrap();
+    let set = program(&lab, "tools/set", "exec \"${0%/*}/../tool\" \"$@\"\n");
+    let file = driver_file(&lab, &set, "");
+    let loose: [(&str, &[&str]); 4] = [
+        (&set, &["/bin/chmod", "777"]),
+        (&set, &["/bin/chmod", "775"]),
+        (&set, &["/bin/chown", "50000"]),
+        (own.to_str().unwrap(), &["/bin/chmod", "777"]),
+    ];
+    let tight = |path: &str| {
+        system("/bin/chown", &["0:0", path]);
+        system("/bin/chmod", &["755", path]);
+    };
+    for (path, how) in loose {
+        system(how[0], &[how[1], path]);
+        add(&lab, &file).exits(5).says(&[
+            &format!("{} has root run {set}, and others than root can write to {path}", file.display()),
+            &format!("hint: chown root:root {path} && chmod go-w {path}"),
+        ]);
+        tight(path);
+    }
+    // As in /tmp: an entry is its owner's to replace.
+    system("/bin/chmod", &["1777", own.to_str().unwrap()]);
+    add(&lab, &file).exits(0);
+    lab.ok("quota set alice 1MiB --volume v");
+    let before = lab.registry_text();
+    for (path, how) in loose {
+        system(how[0], &[how[1], path]);
+        lab.fails(5, &format!("volume set v --driver-file {}", file.display()));
+        lab.fails(8, "quota set alice 2MiB --volume v")
+            .says(&[&format!("{set} is not run as root: others than root can write to {path}")]);
+        tight(path);
+    }
+    assert_eq!(lab.registry_text(), before);
+    lab.ok("quota set alice 2MiB --volume v");
+}
+
+#[test]
 fn a_filesystem_without_project_quotas_is_refused_with_the_mount_option_that_is_missing() {
     for kind in ["xfs", "ext4"] {
         let lab = plain();

@@ -85,6 +85,20 @@ fn kernels_join_with_the_sessions_own_plan_and_the_last_ends_it() {
 }
 
 #[test]
+fn the_engine_of_a_kernel_that_joins_is_told_what_the_session_has() {
+    let lab = Lab::plain();
+    lab.ok("vfolder create alice/.first");
+    let told = |line: &str| lab.json(line)["item"]["engine"].clone();
+    let first = told("session start s --user alice --kernel main --engine json");
+    assert!(first.to_string().contains("/home/work/.first"), "{first}");
+    lab.ok("vfolder create alice/.aa");
+    assert_eq!(told("session start s --kernel sub1 --engine json"), first);
+    let mounts = lab.json("session show s")["mounts"].clone();
+    assert_eq!((mounts.as_array().unwrap().len(), &mounts[0]["auto"]), (1, &Value::Bool(true)), "{mounts}");
+    lab.ok("vfolder delete alice/.aa");
+}
+
+#[test]
 fn a_kernel_does_not_get_what_was_forbidden_since() {
     let lab = Lab::plain();
     lab.ok("vfolder create alice/data");

@@ -315,3 +315,21 @@ fn a_folder_that_a_command_works_on_cannot_be_edited() {
     assert!(child.wait().unwrap().success());
     lab.ok("check");
 }
+
+#[test]
+fn the_text_of_an_edit_that_was_killed_is_named_by_the_next_one() {
+    let lab = lab();
+    // The editor's parent is a shell, and its parent is vfadm.
+    let script = format!("{TO_RW}; kill -9 $(cut -d ' ' -f 4 /proc/$PPID/stat)");
+    edit(&lab, &script, &["--yes"]).exits(137);
+    let left = kept(&lab).remove(0).display().to_string();
+    let told = format!(
+        "warning: {left} is of another edit: if none is going on, take it up with 'vfadm registry edit {left}', or remove it"
+    );
+    edit(&lab, "true", &[]).exits(0).says(&[&told]);
+    let out = edit(&lab, "true", &["--yes", &left]).exits(0);
+    assert!(!out.stderr.contains("another edit"), "{out:?}");
+    assert_eq!(lab.folder("project/ml/sets", "permission"), "rw");
+    fs::remove_file(&left).unwrap();
+    edit(&lab, "true", &[]).exits(0).quiet();
+}

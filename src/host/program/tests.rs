@@ -47,6 +47,20 @@ fn what_a_program_leaves_running_on_its_pipes_is_not_waited_for() {
 }
 
 #[test]
+fn what_a_program_leaves_in_its_group_ends_with_it() {
+    let begun = Instant::now();
+    let said = sh("sleep 20 & echo $!").deadline(Duration::from_secs(10)).run().unwrap();
+    assert_eq!(said.status, 0);
+    assert!(begun.elapsed() < LINGER, "{:?}", begun.elapsed());
+    let left = PathBuf::from(format!("/proc/{}/stat", said.text().trim()));
+    let is_gone = || std::fs::read_to_string(&left).map_or(true, |stat| stat.contains(") Z "));
+    while !is_gone() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "it lives on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
 fn one_program_reads_what_another_one_prints() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");

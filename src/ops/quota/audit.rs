@@ -46,7 +46,7 @@ pub fn audit(state: &State<'_>, only: Option<&str>) -> Result<Vec<Audited>> {
     let mut found = Vec::new();
     for (name, volume) in volumes {
         let at = VolumeAt::new(registry.header.registry, &name, &volume);
-        if let Err(error) = at.open() {
+        if let Err(error) = at.try_open()? {
             let finding = Finding::error("volume_unusable", format!("volume {name}"), error.message);
             found.push(by_hand(finding.repair(at.remedy()), Some(at.path)));
             continue;

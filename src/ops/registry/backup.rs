@@ -69,7 +69,7 @@ fn open(target: &Path) -> Result<(Dir, String)> {
     Ok((Dir::open(&real)?, name.to_owned()))
 }
 
-/// The backups of a root, the oldest first. Its registry may be lost.
+/// The backups of a root, the oldest first. Its registry may be lost; where it never had one, that is exit 9.
 pub fn list(ctx: &Context) -> Result<Vec<Value>> {
     let root = Root::find(&ctx.root)?;
     let mut items = Vec::new();
@@ -82,6 +82,9 @@ pub fn list(ctx: &Context) -> Result<Vec<Value>> {
                 "records_unknown_reason": error.message,
             })),
         }
+    }
+    if items.is_empty() {
+        Root::open(&ctx.root)?;
     }
     Ok(items)
 }

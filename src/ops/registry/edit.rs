@@ -22,6 +22,10 @@ use crate::registry::load::{self, MOST_BYTES};
 use crate::registry::root::{FILE, PRIVATE};
 use crate::registry::{Change, Present, Registry, Root};
 
+/// How the names of the texts begin and end.
+const BEGIN: &str = "edit-";
+const END: &str = ".yaml";
+
 /// A text that is being edited, in a file of its own that is removed with it.
 pub struct Edit {
     root: Root,
@@ -32,6 +36,8 @@ pub struct Edit {
     before: Vec<u8>,
     /// Why the registry needs an edit.
     pub fault: Option<Error>,
+    /// Texts of edits that were cut off, of those that kept theirs, and of those that are going on.
+    pub others: Vec<PathBuf>,
     kept: bool,
 }
 
@@ -56,8 +62,9 @@ impl Edit {
             None => (before.clone(), present.registry),
         };
         let folder = root.dir().ensure_dir(PRIVATE, 0o700)?;
-        let name = format!("edit-{}.yaml", &Uuid::new_v4().simple().to_string()[..8]);
-        let edit = Edit { base, before, fault, folder, name, root, kept: false };
+        let others = others(&folder, kept)?;
+        let name = format!("{BEGIN}{}{END}", &Uuid::new_v4().simple().to_string()[..8]);
+        let edit = Edit { base, before, fault, others, folder, name, root, kept: false };
         let mut file = create_file(&edit.folder, &edit.name, 0o600)?;
         let written = std::io::Write::write_all(&mut file, &text);
         written.map_err(|e| crate::host::Error::path("write", edit.path(), e))?;
@@ -171,6 +178,17 @@ impl Drop for Edit {
             let _ = self.folder.remove_file(&self.name);
         }
     }
+}
+
+/// The texts of other edits, but for the one that this one goes on with.
+fn others(folder: &Dir, kept: Option<&Path>) -> Result<Vec<PathBuf>> {
+    let kept = kept.and_then(|path| path.canonicalize().ok());
+    let is_text = |name: &str| name.starts_with(BEGIN) && name.ends_with(END);
+    let names = folder.names()?.into_iter().filter(|name| name.to_str().is_some_and(is_text));
+    let mut others: Vec<PathBuf> = names.map(|name| folder.join(name)).collect();
+    others.retain(|path| Some(path) != kept.as_ref());
+    others.sort();
+    Ok(others)
 }
 
 fn conflict(theirs: &Changed) -> Error {

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Planned, Request, plan, put, record, running_already, still_runs, stop, visible};
+use super::{
+    Planned, Request, plan, plan_mounts_of, put, record, running_already, still_runs, stop, visible,
+};
 use crate::domain::error::{Error, Result};
 use crate::domain::holder::{Holder, Lease, Life, Named};
 use crate::domain::name::{self, printable};
@@ -138,7 +140,8 @@ fn begin(state: &State<'_>, session: &str, asked: &Asked, wanted: &[KernelRef]) 
     let request =
         Request { user: user.to_owned(), project: asked.project.clone(), mounts: asked.mounts.clone() };
     let planned = plan(state, &request)?;
-    let warnings = require_placeable(state, &planned, wanted, asked.force)?;
+    let mut warnings = require_placeable(state, &planned, wanted, asked.force)?;
+    warnings.extend(planned.warnings());
     let holder = holder(asked.holder.as_ref(), wanted)?;
     let mut record = record(&request, &planned, Holder::Manual);
     record.kernels = wanted.iter().map(|w| kernel(w, holder.clone())).collect();
@@ -206,30 +209,31 @@ fn join(
     Ok(Started { plan: Plan { outcome: Outcome::Changed, warnings, ..plan }, planned, request })
 }
 
-/// The mounts of the session, looked at again: a kernel that joins gets what the others have, and nothing that has been
-/// forbidden since. What is asked for has to be what the session has.
+/// The mounts of the session, looked at again: a kernel that joins gets what the others have, nothing that has been made
+/// since, and nothing that has been forbidden since. What is asked for has to be what the session has.
 fn same_mounts(state: &State<'_>, session: &str, record: &Session, asked: &Asked) -> Result<Planned> {
     let request = |mounts| Request { user: record.user.clone(), project: record.project.clone(), mounts };
     let again: Result<Vec<MountRequest>> =
         record.mounts.iter().map(|mount| as_request(state, session, mount)).collect();
-    let has = plan(state, &request(again?))?;
+    let mut has = plan_mounts_of(state, &request(again?), false)?;
+    for (mount, recorded) in has.mounts.mounts.iter_mut().zip(&record.mounts) {
+        mount.auto = recorded.auto;
+    }
     if asked.mounts.is_empty() {
         return Ok(has);
     }
     // An automatic folder that was made since does not make another plan.
     let asks = plan(state, &request(asked.mounts.clone()))?;
-    let facts = |planned: &Planned, which: &dyn Fn(usize) -> bool| -> BTreeSet<_> {
-        let mounts = planned.mounts.mounts.iter().enumerate().filter(|(at, _)| which(*at));
+    let facts = |planned: &Planned| -> BTreeSet<_> {
+        let mounts = planned.mounts.mounts.iter().filter(|mount| !mount.auto);
         mounts
-            .map(|(_, m)| {
+            .map(|m| {
                 let id = planned.reach[m.candidate].folder.record.id;
                 (m.target.clone(), id, m.subpath.clone(), m.permission)
             })
             .collect()
     };
-    let recorded = facts(&has, &|at| record.mounts.get(at).is_some_and(|m| !m.auto));
-    let asked = facts(&asks, &|at| !asks.mounts.mounts[at].auto);
-    if recorded == asked {
+    if facts(&has) == facts(&asks) {
         return Ok(has);
     }
     Err(Error::conflict(format!("the session {session} has other mounts, and all its kernels get the same"))

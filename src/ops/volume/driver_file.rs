@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::domain::driver_file::DriverFile;
 use crate::domain::error::{Error, Result};
 use crate::host;
-use crate::host::files;
+use crate::host::{files, program};
 use crate::quota;
 
 /// Far more than any driver file needs.
@@ -14,7 +14,7 @@ const MOST: u64 = 64 << 10;
 
 /// The driver that a file describes. What is wrong with it is exit 2, with its place in the file.
 ///
-/// The file says what root runs, so it is refused (exit 5) where anybody else could have written it.
+/// The file says what root runs, so it is refused (exit 5) where anybody else could have written it or one of its programs.
 pub fn read(path: &Path) -> Result<DriverFile> {
     let real = path.canonicalize().map_err(|e| missing(path, e))?;
     let meta = std::fs::metadata(&real).map_err(|e| missing(path, e))?;
@@ -32,7 +32,24 @@ pub fn read(path: &Path) -> Result<DriverFile> {
         return Err(Error::usage(format!("{} is larger than {MOST} bytes", path.display())));
     }
     let text = std::fs::read(&real).map_err(|e| missing(path, e))?;
-    parse(path, &text)
+    let file = parse(path, &text)?;
+    require_roots(path, &file)?;
+    Ok(file)
+}
+
+/// A program that is not installed is told where the storage is looked at.
+fn require_roots(path: &Path, file: &DriverFile) -> Result<()> {
+    for program in file.programs().into_iter().filter_map(program::find) {
+        let Some(open) = program::writable_by_others(&program)? else { continue };
+        return Err(Error::not_permitted(format!(
+            "{} has root run {}, and others than root can write to {}",
+            path.display(),
+            program.display(),
+            open.display()
+        ))
+        .hint(format!("chown root:root {0} && chmod go-w {0}", open.display())));
+    }
+    Ok(())
 }
 
 /// Deeper than any driver file. The YAML library takes a time that grows with the square of the depth.
