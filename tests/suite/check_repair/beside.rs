@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::suite::check::{DAMAGES, codes, site};
-use crate::suite::consistency::assert_whole;
+use crate::suite::consistency::{assert_whole, records};
 
 #[test]
 fn beside_commands_that_change_things_all_the_time_nothing_is_found() {
