@@ -11,6 +11,7 @@ use std::io::{self, IsTerminal, Write};
 use serde_json::{Value, json};
 
 use crate::domain::name::printable;
+use crate::domain::text;
 use crate::host::error::reason;
 pub use table::{Column, Kind};
 
@@ -67,9 +68,14 @@ impl Output {
     /// Prints a document for programs.
     fn document(&self, document: &Value) -> io::Result<()> {
         match self.style {
-            Style::Yaml => self.data(&serde_yaml::to_string(document).map_err(io::Error::other)?),
-            _ => self.line(&serde_json::to_string_pretty(document).map_err(io::Error::other)?),
+            Style::Yaml => self.data(&text::yaml(document, serde_yaml::to_string).map_err(io::Error::other)?),
+            _ => self.json(document),
         }
+    }
+
+    /// Prints a value as indented JSON, in whatever style.
+    pub fn json(&self, value: &Value) -> io::Result<()> {
+        self.line(&text::json_lines(value).map_err(io::Error::other)?)
     }
 
     /// Prints a list of things.
