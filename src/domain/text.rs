@@ -113,16 +113,24 @@ pub fn json_line<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<String>
 
 /// A value as indented JSON, without a character that steers but its line breaks.
 pub fn json_lines<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<String> {
-    Ok(json_escaped(&serde_json::to_string_pretty(value)?).into_owned())
+    let text = serde_json::to_string_pretty(value)?;
+    Ok(match json_escaped(&text) {
+        Cow::Owned(escaped) => escaped,
+        Cow::Borrowed(_) => text,
+    })
 }
 
-/// A document as YAML, without a character that steers but its line breaks. `write` is a YAML library's writer, which
-/// leaves some of these characters as they are: strings that hold them are written as JSON, which YAML is too.
+/// A document as YAML, without a character that steers but its line breaks. `text` is what a YAML library's writer made
+/// of the document, and `write` that writer. It leaves some of these characters as they are: strings that hold them are
+/// written as JSON, which YAML is too.
 ///
 /// # Errors
-/// Those of `write`.
-pub fn yaml<E>(document: &Value, write: impl Fn(&Value) -> Result<String, E>) -> Result<String, E> {
-    let text = write(document)?;
+/// Those of `document` and `write`.
+pub fn yaml<E>(
+    text: String,
+    document: impl FnOnce() -> Result<Value, E>,
+    write: impl FnOnce(&Value) -> Result<String, E>,
+) -> Result<String, E> {
     let is_raw = |c: char| steers(c) && c != '\n';
     if !text.contains(is_raw) {
         return Ok(text);
@@ -130,7 +138,7 @@ pub fn yaml<E>(document: &Value, write: impl Fn(&Value) -> Result<String, E>) ->
     // A word that the text does not hold stands for each string until the library has written the document.
     let mark = (0u64..).map(|n| format!("quoted{n}x")).find(|mark| !text.contains(mark)).unwrap_or_default();
     let mut quoted = Vec::new();
-    let marked = write(&marked(document, &mark, &is_raw, &mut quoted))?;
+    let marked = write(&marked(&document()?, &mark, &is_raw, &mut quoted))?;
     let mut parts = marked.split(&*mark);
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -198,14 +206,16 @@ mod tests {
 
     #[test]
     fn documents_hold_no_character_that_steers_and_say_the_same() {
-        let yaml_text = |document: &Value| serde_yaml::to_string(document);
+        let yaml = |document: &Value| -> serde_yaml::Result<String> {
+            yaml(serde_yaml::to_string(document)?, || Ok(document.clone()), serde_yaml::to_string)
+        };
         for hostile in
             [STEERING, "\u{202e}", "a\n\u{2028}b\n", "quoted0x\u{2066}: 'x'", "\u{85}", "\u{1f600}\u{202e}"]
         {
             let document =
                 json!({"a": [hostile, "quoted0x0x", {"b": hostile, hostile: 1}], "plain": "two\nlines"});
             let json = json_lines(&document).unwrap();
-            let yaml = yaml(&document, yaml_text).unwrap();
+            let yaml = yaml(&document).unwrap();
             for text in [&json, &yaml] {
                 assert!(!text.contains(|c| steers(c) && c != '\n'), "{text:?}");
             }
@@ -214,6 +224,6 @@ mod tests {
             assert_eq!(serde_yaml::from_str::<Value>(&yaml).unwrap(), document, "{yaml}");
         }
         let plain = json!({"a": ["x", "two\nlines"]});
-        assert_eq!(yaml(&plain, yaml_text).unwrap(), serde_yaml::to_string(&plain).unwrap());
+        assert_eq!(yaml(&plain).unwrap(), serde_yaml::to_string(&plain).unwrap());
     }
 }

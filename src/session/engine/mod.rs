@@ -86,7 +86,10 @@ impl Told {
                 Ok(ended(options.iter().map(line).collect::<Vec<_>>().join(" \\\n")))
             }
             Told::Json(value) => text::json_lines(value).map(ended).map_err(|e| failed(e.to_string())),
-            Told::Yaml(value) => text::yaml(value, serde_yaml::to_string).map_err(|e| failed(e.to_string())),
+            Told::Yaml(value) => {
+                let write = |value: &Value| serde_yaml::to_string(value).map_err(|e| failed(e.to_string()));
+                text::yaml(write(value)?, || Ok(value.clone()), write)
+            }
             Told::Lines(lines) => Ok(lines.iter().map(|line| format!("{line}\n")).collect()),
         }
     }
