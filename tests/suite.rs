@@ -58,6 +58,7 @@ mod suite {
     mod sessions;
     mod sharing;
     mod slurm;
+    mod steering;
     mod transfer;
     mod twice;
     mod undo;

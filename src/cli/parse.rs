@@ -1,6 +1,9 @@
 //! Value parsers: clap prints their message and exits with 2.
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use crate::domain::engine::Engine;
 use crate::domain::error::Error;
@@ -153,8 +156,11 @@ pub fn count(text: &str) -> Result<Count, String> {
     }
 }
 
-/// `NAME=PATH`.
-pub fn named_path(text: &str) -> Result<(String, std::path::PathBuf), String> {
-    let (volume_name, path) = text.split_once('=').ok_or("write NAME=PATH, as in fast=/mnt/fast")?;
-    Ok((volume(volume_name)?, path.into()))
+/// `NAME=PATH` of a volume. The registry keeps paths as text.
+pub fn named_path() -> impl TypedValueParser<Value = (String, PathBuf)> {
+    OsStringValueParser::new().try_map(|typed| {
+        let text = typed.to_str().ok_or("the path of a volume has to be UTF-8")?;
+        let (volume_name, path) = text.split_once('=').ok_or("write NAME=PATH, as in fast=/mnt/fast")?;
+        Ok::<_, String>((volume(volume_name)?, path.into()))
+    })
 }

@@ -23,7 +23,7 @@ pub struct Init {
     #[arg(long, default_value = "0770")]
     pub mode: String,
     /// The first volume (default: local=ROOT/local)
-    #[arg(long, value_name = "NAME=PATH", value_parser = parse::named_path)]
+    #[arg(long, value_name = "NAME=PATH", value_parser = parse::named_path())]
     pub volume: Option<(String, PathBuf)>,
     /// What sets the limits of the first volume
     #[arg(long, value_enum, default_value = "auto", value_name = "DRIVER")]

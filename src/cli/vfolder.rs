@@ -264,8 +264,8 @@ pub struct Usage {
     /// Count file by file, also where the storage keeps the charge
     #[arg(long)]
     pub walk: bool,
-    /// Also each entry down to so many levels; counts file by file
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Also each entry down to so many levels, at most 64; counts file by file
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub depth: Option<u16>,
     /// How far it is
     #[command(flatten)]

@@ -23,8 +23,8 @@ use clap::CommandFactory;
 use crate::cli::progress::Told;
 use crate::cli::{Cli, Command, Format, Global, When};
 use crate::domain::error::{Code, Error};
-use crate::domain::name::shell_word;
 use crate::domain::permission::Actor;
+use crate::domain::text::shell_path;
 use crate::ops::{Context, Done, Reading};
 use crate::output::progress::{Counter, Mode};
 use crate::output::{self, Output, Style};
@@ -70,7 +70,7 @@ fn pasteable(mut error: Error, given_root: Option<&Path>) -> Error {
 /// A text in which each command names the root that was given.
 fn with_root(text: &str, given_root: Option<&Path>) -> String {
     let Some(root) = given_root else { return text.to_owned() };
-    let root = shell_word(&root.display().to_string());
+    let root = shell_path(root);
     let nouns = Cli::command();
     let mut parts = text.split("vfadm ");
     let mut text = parts.next().unwrap_or_default().to_owned();

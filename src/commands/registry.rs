@@ -50,7 +50,7 @@ impl App {
                 match self.out.style {
                     Style::Json => {
                         let document: serde_json::Value = serde_yaml::from_slice(&text)?;
-                        self.out.line(&serde_json::to_string_pretty(&document)?)?;
+                        self.out.json(&document)?;
                     }
                     _ => self.out.raw(&text)?,
                 }
@@ -61,7 +61,7 @@ impl App {
                 self.findings(&check::registry(&reading)?)
             }
             Registry::Schema => {
-                self.out.line(&serde_json::to_string_pretty(&schema::schema())?)?;
+                self.out.json(&schema::schema())?;
                 Ok(0)
             }
             Registry::Backup { list: true, .. } => {

@@ -11,10 +11,11 @@ use crate::ops::resolve::Folder;
 use crate::ops::usage::{self, How};
 use crate::output::{Column, Kind, Style};
 use crate::tree::Progress;
+use crate::tree::measure::Room;
 
 const COLUMNS: [Column; 12] = [
     Column::text("VFOLDER", "vfolder"),
-    Column::text("PATH", "path"),
+    Column::of("PATH", "path", Kind::Path),
     Column::text("STATUS", "status"),
     Column::of("CHARGED", "charged_bytes", Kind::Bytes),
     Column::of("APPARENT", "apparent_bytes", Kind::Bytes),
@@ -40,9 +41,10 @@ impl App {
         let folders = usage::folders(&state, &arguments.folders, arguments.all)?;
         let alone = folders.len() == 1 && !arguments.all;
         let mut items = Vec::new();
+        let mut room = Room::default();
         let mut failed: Option<Error> = None;
         for folder in &folders {
-            match self.measured(&state, arguments, folder, how) {
+            match self.measured(&state, arguments, folder, how, &mut room) {
                 Ok(Some(item)) => items.push(item),
                 Ok(None) => self.out.talk(&format!("{} was removed meanwhile", folder.key())),
                 Err(error) if alone || error.code == Code::Interrupted => return Err(error.into()),
@@ -67,15 +69,16 @@ impl App {
         arguments: &Usage,
         folder: &Folder,
         how: How,
+        room: &mut Room,
     ) -> Result<Option<Value>, Error> {
         let watch = || -> Box<dyn Progress> {
             Box::new(self.counter(arguments.progress.progress, "measuring", &folder.key()))
         };
-        match usage::usage(state, folder, how, &watch) {
+        match usage::usage(state, folder, how, room, &watch) {
             Err(error) if error.code != Code::Interrupted => match usage::again(&self.ctx, folder)? {
                 None => Ok(None),
                 Some(moved) if moved.record.place() != folder.record.place() => {
-                    usage::usage(state, &moved, how, &watch).map(Some)
+                    usage::usage(state, &moved, how, room, &watch).map(Some)
                 }
                 Some(_) => Err(error),
             },

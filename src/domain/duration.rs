@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::error::{Error, Result};
-use super::name::printable;
+use super::name::shown;
 
 /// Parses a duration. A number needs its unit: `--older-than 30` meant days to whoever typed it.
 pub fn parse(text: &str) -> Result<Duration> {
@@ -78,7 +78,7 @@ pub fn since(text: &str) -> Result<Since> {
     match (parse(text), time) {
         (Ok(ago), _) => Ok(Since::Ago(ago)),
         (_, Some(time)) => Ok(Since::At(time)),
-        _ => Err(Error::usage(format!("'{}' is neither a duration nor a time", printable(text)))
+        _ => Err(Error::usage(format!("'{}' is neither a duration nor a time", shown(text)))
             .hint("write 2h, 7d, 2026-11-24 or 2026-11-24T12:00:00Z")),
     }
 }

@@ -85,7 +85,7 @@ impl FromStr for Engine {
     fn from_str(text: &str) -> Result<Engine> {
         Engine::ALL.into_iter().find(|engine| engine.name() == text).ok_or_else(|| {
             let names: Vec<&str> = Engine::ALL.iter().map(|engine| engine.name()).collect();
-            Error::usage(format!("'{}' is not an engine", name::printable(text)))
+            Error::usage(format!("'{}' is not an engine", name::shown(text)))
                 .hint(format!("the engines are {}", names.join(", ")))
         })
     }

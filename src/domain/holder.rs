@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};
-use super::name::printable;
+use super::name::shown;
 
 /// What keeps a kernel of a session alive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,7 +161,7 @@ impl FromStr for Named {
 
     fn from_str(text: &str) -> Result<Named> {
         let wrong = || {
-            Error::usage(format!("'{}' is not a holder", printable(text)))
+            Error::usage(format!("'{}' is not a holder", shown(text)))
                 .hint("write pid:N, container:NAME, container:docker/NAME, unit:NAME or slurm:JOBID")
         };
         let (kind, rest) = text.split_once(':').ok_or_else(wrong)?;

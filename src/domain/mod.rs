@@ -18,3 +18,4 @@ pub mod quota;
 pub mod record;
 pub mod reference;
 pub mod size;
+pub mod text;

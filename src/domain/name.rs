@@ -3,6 +3,7 @@
 use unicode_normalization::UnicodeNormalization;
 
 use super::error::{Error, Result};
+pub use super::text::{printable, shell_word, shown};
 
 const RESERVED: [&str; 4] = [".ssh", ".jupyter", ".terminfo", ".tmux.conf"];
 const MOST_CHARACTERS: usize = 64;
@@ -12,7 +13,7 @@ const MOST_BYTES: usize = 255;
 pub fn vfolder(text: &str) -> Result<String> {
     let name: String = text.nfc().collect();
     let refuse = |why: &str| {
-        Err(Error::usage(format!("'{}' cannot be a vfolder name: {why}", printable(text)))
+        Err(Error::usage(format!("'{}' cannot be a vfolder name: {why}", shown(text)))
             .hint("use 1 to 64 letters, digits, '-', '_' or '.'"))
     };
     if name.is_empty() {
@@ -73,7 +74,7 @@ pub fn owner(kind: &str, text: &str) -> Result<String> {
     if good {
         return Ok(text.to_owned());
     }
-    Err(Error::usage(format!("'{}' cannot be a {kind} name", printable(text))).hint(
+    Err(Error::usage(format!("'{}' cannot be a {kind} name", shown(text))).hint(
         "use 1 to 64 of a-z 0-9 . _ - @ + beginning with a letter or digit; 'user' and 'project' are taken",
     ))
 }
@@ -87,34 +88,8 @@ pub fn thing(kind: &str, text: &str) -> Result<String> {
     {
         return Ok(text.to_owned());
     }
-    Err(Error::usage(format!("'{}' cannot be a {kind} name", printable(text)))
+    Err(Error::usage(format!("'{}' cannot be a {kind} name", shown(text)))
         .hint("use 1 to 64 of A-Z a-z 0-9 . _ - beginning with a letter or digit"))
-}
-
-/// The text with control characters (and the ones that turn the direction of writing) escaped, so that a name
-/// cannot steer a terminal.
-pub fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        let steers = c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}');
-        if steers {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-/// The text as one word of a shell's command line.
-pub fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%=:,".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
 }
 
 #[cfg(test)]
@@ -165,10 +140,5 @@ mod tests {
         for bad in ["", "Alice", "-a", ".a", "user", "project", "a/b", "a b", "é"] {
             assert!(owner("user", bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn printable_text_cannot_steer_a_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\u{a}");
     }
 }

@@ -71,7 +71,7 @@ impl FromStr for Owner {
             None => Ok(Owner::User(name::owner("user", text)?)),
             Some(("user", rest)) => Ok(Owner::User(name::owner("user", rest)?)),
             Some(("project", rest)) => Ok(Owner::Project(name::owner("project", rest)?)),
-            Some(_) => Err(Error::usage(format!("'{}' is not an owner", name::printable(text)))
+            Some(_) => Err(Error::usage(format!("'{}' is not an owner", name::shown(text)))
                 .hint("write alice or user/alice for a user, project/ml for a project")),
         }
     }

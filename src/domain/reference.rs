@@ -25,11 +25,8 @@ impl FromStr for FolderRef {
     fn from_str(text: &str) -> Result<FolderRef> {
         let (folder, rest) = split(text)?;
         if !rest.is_empty() || text.ends_with('/') {
-            return Err(Error::usage(format!(
-                "'{}' names something inside a vfolder",
-                name::printable(text)
-            ))
-            .hint("write OWNER/NAME, as in alice/data or project/ml/data"));
+            return Err(Error::usage(format!("'{}' names something inside a vfolder", name::shown(text)))
+                .hint("write OWNER/NAME, as in alice/data or project/ml/data"));
         }
         Ok(folder)
     }
@@ -81,7 +78,7 @@ fn split(text: &str) -> Result<(FolderRef, &str)> {
         let (id, rest) = id.split_once('/').unwrap_or((id, ""));
         let digits: String = id.chars().filter(|c| *c != '-').collect::<String>().to_ascii_lowercase();
         if digits.is_empty() || digits.len() > 32 || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
-            return Err(Error::usage(format!("'{}' is not a prefix of an id", name::printable(text)))
+            return Err(Error::usage(format!("'{}' is not a prefix of an id", name::shown(text)))
                 .hint("write id: and the first digits of the id, as 'vfadm vfolder list' shows it"));
         }
         return Ok((FolderRef::Id(digits), rest));
@@ -91,7 +88,7 @@ fn split(text: &str) -> Result<(FolderRef, &str)> {
         [bare] => return Ok((FolderRef::Bare(name::vfolder(bare)?), "")),
         ["user", rest] | ["project", rest] => {
             let (owner, rest) = rest.split_once('/').ok_or_else(|| {
-                Error::usage(format!("'{}' names an owner, not a vfolder", name::printable(text)))
+                Error::usage(format!("'{}' names an owner, not a vfolder", name::shown(text)))
                     .hint(format!("write {text}/NAME"))
             })?;
             let owner = if text.starts_with("user/") {
@@ -174,7 +171,7 @@ impl FromStr for MountRequest {
 }
 
 fn malformed_mount(text: &str) -> Error {
-    Error::usage(format!("'{}' is not a mount", name::printable(text))).hint(
+    Error::usage(format!("'{}' is not a mount", name::shown(text))).hint(
         "write REF[:DEST][:ro|rw], as in data:/workspace:ro, or source=REF,subpath=P,target=DEST,perm=ro|rw",
     )
 }
@@ -188,15 +185,12 @@ fn long_form(text: &str) -> Result<MountRequest> {
             "target" => &mut target,
             "perm" => &mut permission,
             other => {
-                return Err(Error::usage(format!("a mount has no key '{}'", name::printable(other)))
+                return Err(Error::usage(format!("a mount has no key '{}'", name::shown(other)))
                     .hint("the keys are source, subpath, target and perm"));
             }
         };
         if slot.replace(value).is_some() {
-            return Err(Error::usage(format!(
-                "the key '{key}' is given twice in '{}'",
-                name::printable(text)
-            )));
+            return Err(Error::usage(format!("the key '{key}' is given twice in '{}'", name::shown(text))));
         }
     }
     let source = source.ok_or_else(|| malformed_mount(text))?;
@@ -211,7 +205,7 @@ fn long_form(text: &str) -> Result<MountRequest> {
         Some("ro") => Some(Level::Ro),
         Some("rw") => Some(Level::Rw),
         Some(other) => {
-            return Err(Error::usage(format!("perm={} is neither ro nor rw", name::printable(other))));
+            return Err(Error::usage(format!("perm={} is neither ro nor rw", name::shown(other))));
         }
     };
     let subpath = subpath.trim_start_matches('/').to_owned();

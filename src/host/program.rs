@@ -20,7 +20,7 @@ pub use trust::writable_by_others;
 
 use super::error::{Error, Result};
 use super::signals;
-use crate::domain::name::shell_word;
+use crate::domain::text::{shell_path, shell_word};
 
 /// Where programs are looked for: cron's `PATH` has no sbin, and an administrator's may hold anything.
 const DIRECTORIES: [&str; 6] =
@@ -146,7 +146,7 @@ impl Program {
 
     /// The line, as it can be pasted into a shell.
     pub fn line(&self) -> String {
-        let words = self.arguments.iter().map(|a| shell_word(&a.to_string_lossy()));
+        let words = self.arguments.iter().map(shell_path);
         std::iter::once(shell_word(&self.name)).chain(words).collect::<Vec<_>>().join(" ")
     }
 

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Context, Done, State, vfolder, volume};
 use crate::domain::error::{Error, Result};
 use crate::domain::record::{Header, Settings, Volume};
+use crate::domain::text::shell_path;
 use crate::host::dir::Dir;
 use crate::plan::{self, Outcome, Plan, Step};
 use crate::registry::state::SCHEMA;
@@ -210,7 +211,7 @@ fn again(ctx: &Context, request: &Init) -> Result<Done> {
             None if state.registry.count::<Volume>() == 0 => volume::add(state, &first),
             None => {
                 Err(Error::conflict(format!("{} exists already, without a volume '{name}'", file.display()))
-                    .hint(format!("vfadm volume add {name} {}", first.path.display())))
+                    .hint(format!("vfadm volume add {name} {}", shell_path(&first.path))))
             }
         }
     })

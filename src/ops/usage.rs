@@ -13,7 +13,7 @@ use crate::domain::owner::split_folder_key;
 use crate::domain::record::VFolder;
 use crate::domain::reference::FolderRef;
 use crate::tree::Progress;
-use crate::tree::measure::{Measured, Part, measure_parts};
+use crate::tree::measure::{Measured, Part, Room, measure_parts};
 
 /// How to measure.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,11 +66,12 @@ pub fn again(ctx: &Context, folder: &Folder) -> Result<Option<Folder>> {
     }
 }
 
-/// Measures a folder. `watch` is called where that means a walk.
+/// Measures a folder; its entries take from `room`. `watch` is called where that means a walk.
 pub fn usage(
     state: &State<'_>,
     folder: &Folder,
     how: How,
+    room: &mut Room,
     watch: &dyn Fn() -> Box<dyn Progress>,
 ) -> Result<Value> {
     let site = Site::of_folder(state.registry, &folder.owner, &folder.record)?;
@@ -103,10 +104,11 @@ pub fn usage(
         }
         return Ok(Value::Object(item));
     }
-    let measured = measure_parts(&dir, how.levels, &*watch())?;
+    let measured = measure_parts(&dir, how.levels, *room, &*watch())?;
+    *room = measured.room;
     put(&mut item, &measured.whole);
     if how.levels > 0 {
-        let entries: Vec<Value> = measured.parts.iter().map(entry).collect();
+        let entries: Vec<Value> = measured.parts.into_iter().map(entry).collect();
         item.insert("entries".to_owned(), json!(entries));
         if measured.unlisted > 0 {
             item.insert("unlisted_entries".to_owned(), json!(measured.unlisted));
@@ -115,7 +117,7 @@ pub fn usage(
     Ok(Value::Object(item))
 }
 
-fn entry(part: &Part) -> Value {
+fn entry(part: Part) -> Value {
     let mut item = path(&part.path);
     put(&mut item, &part.measured);
     Value::Object(item)
@@ -124,6 +126,10 @@ fn entry(part: &Part) -> Value {
 /// A path in a tenant's tree: as text, and where it is none also its bytes, in hexadecimal digits.
 fn path(path: &Path) -> Map<String, Value> {
     let mut item = Map::new();
+    if path.as_os_str().is_empty() {
+        item.insert("path_unknown_reason".to_owned(), json!("it is too long, or too many are listed"));
+        return item;
+    }
     item.insert("path".to_owned(), json!(path.to_string_lossy()));
     if path.to_str().is_none() {
         let bytes = path.as_os_str().as_bytes();

@@ -6,11 +6,14 @@ pub mod progress;
 pub mod prompt;
 pub mod table;
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::domain::name::printable;
+use crate::domain::text;
 use crate::host::error::reason;
 pub use table::{Column, Kind};
 
@@ -43,6 +46,18 @@ pub struct Output {
     pub color: bool,
 }
 
+/// The document of a list, which may be long.
+#[derive(Serialize)]
+struct List<'a> {
+    #[serde(rename = "apiVersion")]
+    api: &'static str,
+    kind: String,
+    count: usize,
+    items: &'a [Value],
+    #[serde(flatten)]
+    more: BTreeMap<&'a str, Value>,
+}
+
 impl Output {
     /// Prints data.
     fn data(&self, text: &str) -> io::Result<()> {
@@ -65,11 +80,23 @@ impl Output {
     }
 
     /// Prints a document for programs.
-    fn document(&self, document: &Value) -> io::Result<()> {
+    fn document<T: Serialize>(&self, document: &T) -> io::Result<()> {
         match self.style {
-            Style::Yaml => self.data(&serde_yaml::to_string(document).map_err(io::Error::other)?),
-            _ => self.line(&serde_json::to_string_pretty(document).map_err(io::Error::other)?),
+            Style::Yaml => {
+                let written = serde_yaml::to_string(document).map_err(io::Error::other)?;
+                let value = || serde_json::to_value(document).map_err(io::Error::other);
+                let write = |value: &Value| serde_yaml::to_string(value).map_err(io::Error::other);
+                self.data(&text::yaml(written, value, write)?)
+            }
+            _ => self.json(document),
         }
+    }
+
+    /// Prints a value as indented JSON, in whatever style.
+    pub fn json<T: Serialize>(&self, value: &T) -> io::Result<()> {
+        let mut text = text::json_lines(value).map_err(io::Error::other)?;
+        text.push('\n');
+        self.data(&text)
     }
 
     /// Prints a list of things.
@@ -96,18 +123,13 @@ impl Output {
                 self.data(&table::render(items, columns, width()))
             }
             Style::Tsv => self.data(&table::tsv(items, columns)),
-            Style::Json | Style::Yaml => {
-                let mut document = json!({
-                    "apiVersion": API,
-                    "kind": format!("{kind}List"),
-                    "count": items.len(),
-                    "items": items,
-                });
-                if let (Some((key, value)), Value::Object(map)) = (more, &mut document) {
-                    map.insert(key.to_owned(), value);
-                }
-                self.document(&document)
-            }
+            Style::Json | Style::Yaml => self.document(&List {
+                api: API,
+                kind: format!("{kind}List"),
+                count: items.len(),
+                items,
+                more: more.into_iter().collect(),
+            }),
         }
     }
 

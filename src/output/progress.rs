@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use super::Output;
-use crate::domain::name::printable;
+use crate::domain::text::{json_escaped, printable};
 use crate::host::signals;
 use crate::tree::Progress;
 use pace::{Amount, Pace, Standing};
@@ -123,7 +123,7 @@ impl Counter {
         if let Some(map) = line.as_object_mut() {
             map.extend(keys);
         }
-        let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+        let _ = writeln!(io::stderr(), "{}", json_escaped(&line.to_string()));
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {

@@ -33,6 +33,8 @@ pub enum Kind {
     Offset,
     /// A number of things.
     Number,
+    /// A path.
+    Path,
     /// A file, `path`, and its length, `bytes`.
     SizedPath,
     /// A file, `path`, and when it was changed, `modified_at`.
@@ -167,11 +169,12 @@ fn shown(value: &Value, kind: Kind) -> String {
             format!("{}/{}", list.iter().filter(|item| item["state"] == "ok").count(), list.len())
         }
         (Kind::SizedPath, file @ Value::Object(_)) => {
-            format!("{} ({})", cut(&plain(&file["path"])), shown(&file["bytes"], Kind::Bytes))
+            format!("{} ({})", cut(&file["path"], LONGEST), shown(&file["bytes"], Kind::Bytes))
         }
         (Kind::AgedPath, file @ Value::Object(_)) => {
-            format!("{} ({})", cut(&plain(&file["path"])), shown(&file["modified_at"], Kind::Age))
+            format!("{} ({})", cut(&file["path"], LONGEST), shown(&file["modified_at"], Kind::Age))
         }
+        (Kind::Path, path) => cut(path, LONGEST_ALONE),
         (Kind::Id, Value::String(id)) => printable(&id.chars().take(8).collect::<String>()),
         (Kind::Age, Value::String(time)) => {
             // A clock that is behind another host's makes nothing older than it is.
@@ -186,10 +189,14 @@ fn shown(value: &Value, kind: Kind) -> String {
 /// How many characters of a path a table shows, of which a tenant decides how long it is.
 const LONGEST: usize = 80;
 
-/// The end of a long path, which tells more than its begin.
-fn cut(path: &str) -> String {
-    match path.chars().count().checked_sub(LONGEST) {
-        None | Some(0) => path.to_owned(),
+/// The same, where the path is the cell. Each line of a column is as long as the longest.
+const LONGEST_ALONE: usize = 400;
+
+/// The end of a long path, which tells more than its begin; a path that is not known is missing.
+fn cut(path: &Value, longest: usize) -> String {
+    let path = if path.is_null() { UNKNOWN.to_owned() } else { plain(path) };
+    match path.chars().count().checked_sub(longest) {
+        None | Some(0) => path,
         Some(more) => format!("\u{2026}{}", path.chars().skip(more + 1).collect::<String>()),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::backups;
 use crate::domain::error::{Error, Result};
-use crate::domain::name::shell_word;
+use crate::domain::text::shell_path;
 use crate::host;
 use crate::host::dir::Dir;
 use crate::host::{probe, process};
@@ -102,7 +102,7 @@ impl Root {
 }
 
 fn missing(path: &Path) -> Error {
-    let root = shell_word(&path.display().to_string());
+    let root = shell_path(path);
     let make = if path.is_dir() { String::new() } else { format!("mkdir -p {root} && ") };
     Error::registry(format!("there is no registry at {}", path.join(FILE).display())).hint(format!(
         "name another root with --root or VFADM_ROOT, or make one: vfadm --root {root} init; where volumes of a lost one are still there, bring it back: {make}vfadm --root {root} registry rebuild"

@@ -5,7 +5,7 @@ use std::ffi::{CStr, OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -33,9 +33,10 @@ pub struct Measured {
     pub symlinks: u64,
     /// FIFOs, sockets and devices.
     pub others: u64,
-    /// The longest regular file (any of several), below the measured directory, and its length in bytes.
+    /// The longest regular file (any of several), below the measured directory, and its length in bytes. The path is
+    /// empty where it is longer than 4,096 bytes or there was no [`Room`] for it.
     pub largest: Option<(PathBuf, u64)>,
-    /// The regular file whose content was not changed for longest, and when that was.
+    /// The regular file whose content was not changed for longest, and when that was; its path as above.
     pub oldest: Option<(PathBuf, Time)>,
     /// Directories that could not be opened or read to the end, and entries without a status.
     pub unreadable: u64,
@@ -65,8 +66,9 @@ impl Measured {
         }
     }
 
-    /// Adds what another part of the same tree holds. The names in both are from the same directory.
-    fn add(&mut self, other: &Measured) {
+    /// Adds what another part of the same tree holds. The names in both are from the same directory, and take from
+    /// `room`, in bytes.
+    fn add(&mut self, other: &Measured, room: &mut usize) {
         self.apparent = self.apparent.saturating_add(other.apparent);
         self.allocated = self.allocated.saturating_add(other.allocated);
         self.files += other.files;
@@ -79,13 +81,44 @@ impl Measured {
         if let Some(found) = &other.largest
             && self.largest.as_ref().is_none_or(|had| (found.1, &had.0) > (had.1, &found.0))
         {
-            self.largest = Some(found.clone());
+            self.largest = Some((kept(&found.0, self.largest.take().map(|had| had.0), room), found.1));
         }
         if let Some(found) = &other.oldest
             && self.oldest.as_ref().is_none_or(|had| (found.1, &found.0) < (had.1, &had.0))
         {
-            self.oldest = Some(found.clone());
+            self.oldest = Some((kept(&found.0, self.oldest.take().map(|had| had.0), room), found.1));
         }
+    }
+}
+
+/// The longest path that can be opened, in bytes (`PATH_MAX`).
+const LONGEST: usize = 4096;
+
+/// The path in place of another one, or an empty one where there is no room for it.
+fn kept(path: &Path, before: Option<PathBuf>, room: &mut usize) -> PathBuf {
+    *room = room.saturating_add(before.map_or(0, |path| path.as_os_str().len()));
+    let length = path.as_os_str().len();
+    match room.checked_sub(length).filter(|_| length <= LONGEST) {
+        Some(left) => {
+            *room = left;
+            path.to_owned()
+        }
+        None => PathBuf::new(),
+    }
+}
+
+/// How much is kept of entries that have lines of their own, however large the tree is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Entries.
+    pub lines: usize,
+    /// Bytes of paths: theirs, and those of their largest and oldest files.
+    pub bytes: usize,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room { lines: 10_000, bytes: 2 << 20 }
     }
 }
 
@@ -105,9 +138,11 @@ pub struct Parts {
     pub whole: Measured,
     /// The entries, sorted by path.
     pub parts: Vec<Part>,
-    /// Entries of those levels that are no part of their own, because there are too many; they are counted in the one
+    /// Entries of those levels that are no part of their own, because there is no room; they are counted in the one
     /// above.
     pub unlisted: u64,
+    /// The room that is left.
+    pub room: Room,
 }
 
 /// Walks a tree: hard links are counted once (by device and inode), links not followed, other filesystems mounted
@@ -116,15 +151,12 @@ pub struct Parts {
 /// Fails only when `dir` itself cannot be opened, or with `Error::Interrupted`; what cannot be read inside is
 /// counted.
 pub fn measure(dir: &Dir, progress: &dyn Progress) -> host::Result<Measured> {
-    Ok(measure_parts(dir, 0, progress)?.whole)
+    Ok(measure_parts(dir, 0, Room::default(), progress)?.whole)
 }
 
-/// How many entries get a line of their own.
-const LINES: usize = 10_000;
-
 /// The same, with each entry down to so many levels, like `du -a -d LEVELS`. A file with names in several of them counts
-/// in one. Beyond 10,000 entries, the others are counted in the one above alone.
-pub fn measure_parts(dir: &Dir, levels: usize, progress: &dyn Progress) -> host::Result<Parts> {
+/// in one. Where there is no more room, the others are counted in the one above alone.
+pub fn measure_parts(dir: &Dir, levels: usize, room: Room, progress: &dyn Progress) -> host::Result<Parts> {
     let path = |e| Error::path("read", dir.path(), e);
     let root = entries::reopen(dir).map_err(path)?;
     let status = entries::status(&root, c"").map_err(path)?;
@@ -132,7 +164,7 @@ pub fn measure_parts(dir: &Dir, levels: usize, progress: &dyn Progress) -> host:
     let mut itself = Row::default();
     itself.measured.count(&status);
     let measurer = Measurer {
-        rows: Mutex::new(vec![itself]),
+        rows: Mutex::new(Rows { list: vec![itself], room }),
         unlisted: AtomicU64::new(0),
         seen: std::array::from_fn(|_| Mutex::new(HashMap::new())),
     };
@@ -140,26 +172,38 @@ pub fn measure_parts(dir: &Dir, levels: usize, progress: &dyn Progress) -> host:
         return Err(Error::Interrupted);
     }
     let rows = measurer.rows.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut parts = added_up(rows);
+    let (mut parts, room) = added_up(rows);
     let whole = std::mem::take(&mut parts[0].measured);
     parts.remove(0);
     parts.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Parts { whole, parts, unlisted: measurer.unlisted.into_inner() })
+    Ok(Parts { whole, parts, unlisted: measurer.unlisted.into_inner(), room })
 }
 
 /// The rows, each with all below it; the first is the whole tree.
-fn added_up(mut rows: Vec<Row>) -> Vec<Part> {
+fn added_up(mut rows: Rows) -> (Vec<Part>, Room) {
     // A row stands behind the one above it.
-    for at in (1..rows.len()).rev() {
-        let (above, below) = rows.split_at_mut(at);
-        above[below[0].above].measured.add(&below[0].measured);
+    for at in (1..rows.list.len()).rev() {
+        let (above, below) = rows.list.split_at_mut(at);
+        let to = below[0].above;
+        add(&mut above[to], to, &below[0].measured, &mut rows.room);
     }
-    let mut parts: Vec<Part> = Vec::with_capacity(rows.len());
-    for (at, row) in rows.into_iter().enumerate() {
+    let mut parts: Vec<Part> = Vec::with_capacity(rows.list.len());
+    for (at, row) in rows.list.into_iter().enumerate() {
         let path = if at == 0 { PathBuf::new() } else { parts[row.above].path.join(&row.name) };
         parts.push(Part { path, measured: row.measured });
     }
-    parts
+    (parts, rows.room)
+}
+
+/// Adds to the row `at`; the first one is the tree's, and needs no room.
+fn add(row: &mut Row, at: usize, measured: &Measured, room: &mut Room) {
+    let mut own = usize::MAX;
+    row.measured.add(measured, if at == 0 { &mut own } else { &mut room.bytes });
+}
+
+struct Rows {
+    list: Vec<Row>,
+    room: Room,
 }
 
 #[derive(Default)]
@@ -167,6 +211,8 @@ struct Row {
     /// The row of the directory that it is in.
     above: usize,
     name: OsString,
+    /// The bytes of its path.
+    length: usize,
     measured: Measured,
 }
 
@@ -183,7 +229,7 @@ struct Place {
 type Seen = [Mutex<HashMap<u64, HashSet<u64>>>; 16];
 
 struct Measurer {
-    rows: Mutex<Vec<Row>>,
+    rows: Mutex<Rows>,
     unlisted: AtomicU64,
     seen: Seen,
 }
@@ -211,13 +257,16 @@ impl Measurer {
             return parent.data;
         }
         let mut rows = self.rows();
-        if rows.len() > LINES {
+        let length = rows.list[row].length + 1 + name.count_bytes();
+        let left = rows.room.lines.checked_sub(1).zip(rows.room.bytes.checked_sub(length));
+        let Some((lines, bytes)) = left else {
             self.unlisted.fetch_add(1, Ordering::Relaxed);
             return Place { row, levels: 0 };
-        }
+        };
+        rows.room = Room { lines, bytes };
         let name = OsString::from_vec(name.to_bytes().to_vec());
-        rows.push(Row { above: row, name, ..Row::default() });
-        Place { row: rows.len() - 1, levels: levels - 1 }
+        rows.list.push(Row { above: row, name, length, ..Row::default() });
+        Place { row: rows.list.len() - 1, levels: levels - 1 }
     }
 
     /// What to add to, for `row`.
@@ -232,10 +281,11 @@ impl Measurer {
     fn write(&self, sum: &mut Sum, next: usize) {
         let measured = std::mem::take(&mut sum.measured);
         let mut rows = self.rows();
-        if let Some(row) = rows.get_mut(sum.row) {
-            row.measured.add(&measured);
+        let Rows { list, room } = &mut *rows;
+        if let Some(row) = list.get_mut(sum.row) {
+            add(row, sum.row, &measured, room);
         }
-        if let Some(row) = rows.get(next) {
+        if let Some(row) = list.get(next) {
             sum.largest = row.measured.largest.as_ref().map(|(_, size)| *size);
             sum.oldest = row.measured.oldest.as_ref().map(|(_, time)| *time);
         }
@@ -248,7 +298,7 @@ impl Measurer {
         !seen.entry(file.device).or_default().insert(file.inode)
     }
 
-    fn rows(&self) -> MutexGuard<'_, Vec<Row>> {
+    fn rows(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

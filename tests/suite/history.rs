@@ -121,7 +121,7 @@ fn a_command_line_can_be_pasted() {
     fs::create_dir(&steers).unwrap();
     lab.run_args(&["volume", "add", "steers", steers.to_str().unwrap(), "--quota", "none"]).exits(0);
     let table = lab.ok("registry log --limit 1").stdout;
-    assert!(table.contains("x\\u{1b}[2J") && !table.contains('\u{1b}'), "{table}");
+    assert!(table.contains("x\\033[2J") && !table.contains('\u{1b}'), "{table}");
 }
 
 #[test]

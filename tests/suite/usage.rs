@@ -14,7 +14,7 @@ use std::time::Duration;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde_json::{Value, json};
 
-use crate::support::{Lab, LabUp, MIB, Output, VFADM, system, wait_until};
+use crate::support::{Lab, LabUp, MIB, Output, VFADM, system, wait_until, words};
 
 /// alice owns `data`: two files, one of them with two names, a link, a FIFO and directories.
 fn lab() -> Lab {
@@ -323,4 +323,75 @@ fn a_tenant_who_swaps_directories_for_links_leads_nowhere() {
             assert!(out.json()["items"][0]["apparent_bytes"].as_u64() < Some(1 << 40), "{out:?}");
         }
     });
+}
+
+#[test]
+fn so_many_levels_and_no_more_are_listed() {
+    let lab = lab();
+    let out = lab.fails(2, "vfolder usage alice/data --depth 65");
+    out.says(&["invalid value '65' for '--depth <N>': 65 is not in 1..=64"]);
+    usage(&lab, "alice/data --depth 64");
+}
+
+/// The most memory that a command line held, in KiB, and what it said.
+fn with_memory(lab: &Lab, line: &str) -> (u64, Output) {
+    let mut time = Command::new("/usr/bin/time");
+    time.args(["-f", "%M", "--output"]).arg(lab.dir().join("memory")).arg(VFADM).args(words(line));
+    let out = time.env_clear().env("VFADM_ROOT", &lab.root).output().unwrap();
+    let memory = fs::read_to_string(lab.dir().join("memory")).unwrap();
+    (memory.trim().parse().unwrap(), Output::of(line.to_owned(), &out))
+}
+
+#[test]
+fn no_tree_fills_the_memory() {
+    let lab = Lab::plain();
+    for folder in ["alice/deep", "alice/wide"] {
+        lab.ok(&format!("vfolder create {folder}"));
+    }
+    let script = r"
+import os, sys
+def deep(at, name, levels):
+    at = os.open(at, os.O_RDONLY)
+    for n in range(levels):
+        os.mkdir(name, dir_fd=at)
+        os.close(os.open(b'file', os.O_CREAT | os.O_WRONLY, dir_fd=at))
+        below = os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+deep(sys.argv[1], b'd' * 250, 3000)
+for n in range(400):
+    name = sys.argv[2].encode() + b'/' + b'\xff' * 100 + b'%d' % n
+    os.mkdir(name)
+    deep(name, b'\xff' * 250, 30)
+";
+    let path = |reference: &str| lab.path(reference).to_str().unwrap().to_owned();
+    system("/usr/bin/python3", &["-c", script, &path("alice/deep"), &path("alice/wide")]);
+    for style in ["json", "yaml", "table", "tsv"] {
+        for (folder, depth, files) in [("deep", 64, 3000), ("wide", 64, 12_000), ("wide", 1, 12_000)] {
+            let line = format!("-o {style} vfolder usage alice/{folder} --depth {depth}");
+            let (memory, out) = with_memory(&lab, &line);
+            let out = out.exits(0);
+            assert!(memory < 64 << 10, "{line}: {memory} KiB");
+            assert!(out.stdout.len() < 32 << 20, "{line}: {} bytes", out.stdout.len());
+            if style != "json" {
+                continue;
+            }
+            let item = out.json()["items"][0].clone();
+            assert_eq!(item["files"], files, "{line}");
+            let listed = item["entries"].as_array().unwrap().len() as u64;
+            let unlisted = item["unlisted_entries"].as_u64().unwrap_or_default();
+            match (folder, depth) {
+                // Directories to level 64 and the files beside them.
+                ("deep", _) => assert_eq!((listed, unlisted), (128, 0)),
+                (_, 1) => assert_eq!((listed, unlisted), (400, 0)),
+                _ => {
+                    assert!(listed > 500 && unlisted > 0, "{listed} {unlisted}");
+                    out.says(&["entries are not listed"]);
+                }
+            }
+        }
+    }
+    let (memory, out) = with_memory(&lab, "-o json vfolder usage --all --depth 64");
+    assert!(memory < 64 << 10, "{memory} KiB");
+    assert_eq!(out.exits(0).json()["total"]["files"], 15_000);
 }

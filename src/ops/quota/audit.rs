@@ -270,6 +270,6 @@ fn mounted(site: &Site, mount: &Mount) -> Audited {
             mount.source, mount.filesystem
         ),
     )
-    .repair(format!("umount {}", crate::domain::name::shell_word(&point.to_string())));
+    .repair(format!("umount {}", crate::domain::text::shell_path(&mount.point)));
     by_hand(finding, Some(mount.point.clone()))
 }

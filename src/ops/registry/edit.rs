@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Held, hold, read_file};
 use crate::domain::error::{Error, Result};
-use crate::domain::name::shell_word;
+use crate::domain::text::shell_path;
 use crate::host::dir::{Dir, create_file};
 use crate::host::{editor, files};
 use crate::ops::{Context, Done, sidecar};
@@ -165,8 +165,7 @@ impl Edit {
         }
         let path = self.path();
         self.kept = true;
-        let go_on =
-            format!("the text is kept: vfadm registry edit {}", shell_word(&path.display().to_string()));
+        let go_on = format!("the text is kept: vfadm registry edit {}", shell_path(&path));
         let hint = error.hint.as_ref().map_or(go_on.clone(), |hint| format!("{hint}; {go_on}"));
         error.hint(hint).detail("kept", path.display().to_string())
     }

@@ -15,6 +15,9 @@ use super::SyntaxError;
 use super::lexer::{first_comment, guard, line_end};
 use super::scan::{Body, Entry, slice};
 
+/// So many characters of the library's message, which may hold a text of the file, are shown.
+const MOST_SHOWN: usize = 400;
+
 /// The value of an entry. JSON in a file may have a comment behind it.
 ///
 /// # Errors
@@ -59,7 +62,11 @@ pub(super) fn yaml<T: DeserializeOwned>(text: &str, range: Range<usize>) -> Resu
         let error = serde_yaml::from_str::<T>(&padded).err().unwrap_or(error);
         let (line, column) =
             error.location().map_or((lines_before + 1, 1), |place| (place.line(), place.column()));
-        let message = error.to_string().replacen(&format!(" at line {line} column {column}"), "", 1);
+        let mut message = error.to_string().replacen(&format!(" at line {line} column {column}"), "", 1);
+        if let Some((end, _)) = message.char_indices().nth(MOST_SHOWN) {
+            message.truncate(end);
+            message.push_str("...");
+        }
         SyntaxError { line, column, message }
     })
 }
@@ -205,7 +212,7 @@ impl Visitor<'_> for NewKey<'_> {
 
 /// The message for a key that stands twice.
 pub(super) fn duplicate(key: &str) -> String {
-    format!("the key {key:?} stands twice")
+    format!("the key {:?} stands twice", key.chars().take(MOST_SHOWN).collect::<String>())
 }
 
 /// The value of any entry as a tree.

@@ -5,6 +5,11 @@
 
 /// Flow collections nested deeper than this are refused: no record needs it, and the library's time grows with it.
 const MAX_DEPTH: usize = 100;
+/// A key or a text longer than this, in bytes, is refused: no record needs it, and the library holds several copies.
+pub(super) const MAX_SCALAR: usize = 1 << 20;
+pub(super) const TOO_LONG: &str =
+    "a key or a text of more than 1 MiB begins here: is a closing quote missing?";
+
 const TOO_DEEP: &str = "nested more than 100 levels deep";
 
 /// So many values may stand in one piece of YAML, and one more for each 8 bytes of it. The YAML library holds some
@@ -24,6 +29,8 @@ pub(super) enum Piece {
     Value,
     /// An anchor (`&a`), an alias (`*a`) or a tag (`!a`).
     Reference,
+    /// A scalar longer than [`MAX_SCALAR`], or what was seen of it.
+    Long,
 }
 
 /// Calls `see` with every piece and its byte range, until it answers `false`.
@@ -36,12 +43,14 @@ pub(super) fn walk(text: &str, mut see: impl FnMut(Piece, usize, usize) -> bool)
     let mut fresh = true;
     // The indentation of the line where the plain scalar began that the walk is in.
     let mut plain: Option<usize> = None;
+    let mut plain_from = 0;
     let mut after_blank = true;
     while let Some(&byte) = bytes.get(at) {
         let next_is_blank = matches!(bytes.get(at + 1), None | Some(b' ' | b'\t' | b'\r' | b'\n'));
         let next_is_flow = depth > 0 && matches!(bytes.get(at + 1), Some(b',' | b'[' | b']' | b'{' | b'}'));
         let mut end = at + 1;
         let mut piece = None;
+        let mut long = None;
         match byte {
             b'\n' => {
                 let column = spaces(bytes, end);
@@ -80,6 +89,7 @@ pub(super) fn walk(text: &str, mut see: impl FnMut(Piece, usize, usize) -> bool)
                 depth -= 1;
                 piece = Some(Piece::Close);
             }
+            _ if plain.is_some() && at - plain_from > MAX_SCALAR => long = Some(plain_from),
             _ if plain.is_some() || !fresh => {}
             b'"' => {
                 end = double_quoted_end(bytes, at);
@@ -103,8 +113,17 @@ pub(super) fn walk(text: &str, mut see: impl FnMut(Piece, usize, usize) -> bool)
             }
             _ => {
                 plain = Some(indent);
+                plain_from = at;
                 fresh = false;
             }
+        }
+        if piece.is_none() && end - at > MAX_SCALAR {
+            long = Some(at);
+        }
+        if let Some(from) = long
+            && !see(Piece::Long, from, end)
+        {
+            return;
         }
         if let Some(piece) = piece
             && !see(piece, at, end)
@@ -177,12 +196,13 @@ pub(super) fn guard(text: &str) -> Result<(), (usize, &'static str)> {
             }
             Piece::Close => depth = depth.saturating_sub(1),
             Piece::Value => values += 1,
-            Piece::Comment | Piece::Reference => {}
+            Piece::Comment | Piece::Reference | Piece::Long => {}
         }
         let message = match piece {
             Piece::Reference => {
                 "anchors (&), aliases (*) and tags (!) are not supported: write the value itself, or quote the text"
             }
+            Piece::Long => TOO_LONG,
             _ if depth > MAX_DEPTH => TOO_DEEP,
             _ if values > allowed => "more values than a record can hold",
             _ => return true,

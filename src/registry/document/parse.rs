@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::decode::{Checked, Mapping, NewKey, Single, duplicate, json, value, yaml};
-use super::lexer::comments;
+use super::lexer::{MAX_SCALAR, TOO_LONG, comments};
 use super::render::{end_line, line_break, to_json};
 use super::scan::{Body, Entry, Section, scan, slice};
 use super::{Document, Part, SECTIONS, Seal, SyntaxError};
@@ -270,6 +270,9 @@ fn check(text: &str, parts: &[Part]) -> Result<(), Fault> {
 
 fn check_unique<'a>(text: &'a str, entry: &'a Entry, seen: &mut HashSet<&'a str>) -> Result<(), Fault> {
     let key = entry.key(text);
+    if key.len() > MAX_SCALAR {
+        return Err(Some(SyntaxError::at(text, entry.at.unwrap_or_default(), TOO_LONG)));
+    }
     match seen.insert(key) {
         true => Ok(()),
         false => Err(Some(SyntaxError::at(text, entry.at.unwrap_or_default(), duplicate(key)))),

@@ -8,6 +8,7 @@ use serde_json::ser::{Formatter, Serializer};
 use super::parse::{Generation, comment_lines};
 use super::scan::{Body, Entry, Form, Section, slice};
 use super::{Document, Part, decode};
+use crate::domain::text::steers;
 
 /// The first line of a new file.
 pub(super) const TITLE: &str = "# vfadm registry. To change it by hand: vfadm registry edit\n";
@@ -111,7 +112,8 @@ pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<St
     Ok(String::from_utf8_lossy(&out).into_owned())
 }
 
-/// Escapes the characters that YAML does not allow in a file or takes for line breaks.
+/// Escapes the characters that YAML does not allow in a file or takes for line breaks, and those that would steer the
+/// terminal of who reads the file.
 struct YamlSafe;
 
 impl Formatter for YamlSafe {
@@ -131,5 +133,5 @@ impl Formatter for YamlSafe {
 }
 
 fn needs_escape(c: char) -> bool {
-    matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    steers(c) || matches!(c, '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }

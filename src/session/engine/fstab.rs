@@ -1,6 +1,7 @@
 //! Lines of fstab(5).
 
 use super::Spec;
+use crate::domain::text::{octal, steers};
 
 /// A bind a line; with a root directory the targets lie in it.
 pub fn lines(spec: &Spec) -> Vec<String> {
@@ -13,12 +14,15 @@ pub fn lines(spec: &Spec) -> Vec<String> {
     spec.binds.iter().map(line).collect()
 }
 
-/// What separates fields is written in octal (getmntent(3)); a `#` too, of which readers differ.
+/// What separates fields is written in octal (getmntent(3)); a `#` too, of which readers differ, and what would steer a
+/// terminal.
 fn escape(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for c in path.chars() {
         match c {
-            ' ' | '\t' | '\n' | '\r' | '\\' | '#' => out.push_str(&format!("\\{:03o}", u32::from(c))),
+            c if matches!(c, ' ' | '\\' | '#') || steers(c) => {
+                out.push_str(&octal(c.encode_utf8(&mut [0; 4]).as_bytes()));
+            }
             c => out.push(c),
         }
     }

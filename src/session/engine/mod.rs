@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::domain::engine::Engine;
 use crate::domain::error::{Error, Result};
-use crate::domain::name::{printable, shell_word};
+use crate::domain::text::{self, printable, shell_word};
 
 /// One bind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,10 +85,11 @@ impl Told {
                 };
                 Ok(ended(options.iter().map(line).collect::<Vec<_>>().join(" \\\n")))
             }
-            Told::Json(value) => {
-                serde_json::to_string_pretty(value).map(ended).map_err(|e| failed(e.to_string()))
+            Told::Json(value) => text::json_lines(value).map(ended).map_err(|e| failed(e.to_string())),
+            Told::Yaml(value) => {
+                let write = |value: &Value| serde_yaml::to_string(value).map_err(|e| failed(e.to_string()));
+                text::yaml(write(value)?, || Ok(value.clone()), write)
             }
-            Told::Yaml(value) => serde_yaml::to_string(value).map_err(|e| failed(e.to_string())),
             Told::Lines(lines) => Ok(lines.iter().map(|line| format!("{line}\n")).collect()),
         }
     }

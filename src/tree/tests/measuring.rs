@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
 use crate::host::entries::Time;
-use crate::tree::measure::measure_parts;
+use crate::tree::measure::{Room, measure_parts};
 
 fn du(args: &[&str], path: &Path) -> u64 {
     let text = run("du", args.iter().map(OsStr::new).chain([path.as_os_str()]));
@@ -87,7 +87,9 @@ fn the_largest_and_the_oldest_file_are_named() {
 
 /// The paths of the parts down to so many levels, and how many files each holds.
 fn parts(lab: &Lab, levels: usize) -> Vec<(String, u64)> {
-    let parts = measure_parts(&Dir::open(&lab.path("tree")).unwrap(), levels, &Silent).unwrap().parts;
+    let parts = measure_parts(&Dir::open(&lab.path("tree")).unwrap(), levels, Room::default(), &Silent)
+        .unwrap()
+        .parts;
     parts.iter().map(|part| (part.path.display().to_string(), part.measured.files)).collect()
 }
 
@@ -104,7 +106,8 @@ fn entries_hold_all_below_them() {
     let two = [("a", 2), ("a/b", 1), ("a/e", 1), ("empty", 0), ("f", 1), ("f/g", 1), ("file", 1)];
     assert_eq!(parts(&lab, 2), named(&two));
     assert_eq!(parts(&lab, 9).len(), two.len() + 2);
-    let measured = measure_parts(&Dir::open(&lab.path("tree")).unwrap(), 1, &Silent).unwrap();
+    let measured =
+        measure_parts(&Dir::open(&lab.path("tree")).unwrap(), 1, Room::default(), &Silent).unwrap();
     // Which of several files of one time is the oldest, nobody can say.
     let timeless = |measured: Measured| Measured { oldest: None, ..measured };
     assert_eq!(timeless(measured.whole), timeless(lab.measure("tree")));
@@ -120,7 +123,8 @@ fn names_of_entries_are_bytes() {
     let lab = Lab::memory();
     let odd = OsStr::from_bytes(b"\xff\n\xfe");
     fs::create_dir_all(lab.path("tree").join(odd)).unwrap();
-    let parts = measure_parts(&Dir::open(&lab.path("tree")).unwrap(), 1, &Silent).unwrap().parts;
+    let parts =
+        measure_parts(&Dir::open(&lab.path("tree")).unwrap(), 1, Room::default(), &Silent).unwrap().parts;
     assert_eq!(parts[0].path.as_os_str(), odd);
 }
 
@@ -128,7 +132,8 @@ fn names_of_entries_are_bytes() {
 fn more_entries_than_lines_are_counted_in_the_one_above() {
     let lab = Lab::memory();
     lab.fill("tree/d", 10_500);
-    let measured = measure_parts(&Dir::open(&lab.path("tree")).unwrap(), 2, &Silent).unwrap();
+    let measured =
+        measure_parts(&Dir::open(&lab.path("tree")).unwrap(), 2, Room::default(), &Silent).unwrap();
     assert_eq!((measured.parts.len(), measured.unlisted), (10_000, 501));
     assert_eq!((measured.parts[0].measured.files, measured.whole.files), (10_500, 10_500));
 }

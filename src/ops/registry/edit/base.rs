@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::domain::error::{Error, Result};
-use crate::domain::name::shell_word;
 use crate::domain::record::Header;
+use crate::domain::text::shell_path;
 use crate::registry::difference::difference;
 use crate::registry::{Registry, Root, backups};
 
@@ -73,9 +73,10 @@ fn header(text: &[u8], path: &Path) -> Option<Header> {
 }
 
 fn refused(path: &Path, why: &str) -> Error {
-    let path = path.display().to_string();
-    Error::conflict(format!("{path} {why}: what others changed since would be lost")).hint(format!(
-        "begin with the present registry, vfadm registry edit, and take what is missing from {}",
-        shell_word(&path)
-    ))
+    Error::conflict(format!("{} {why}: what others changed since would be lost", path.display())).hint(
+        format!(
+            "begin with the present registry, vfadm registry edit, and take what is missing from {}",
+            shell_path(path)
+        ),
+    )
 }

@@ -167,3 +167,35 @@ fn hostile_input_is_refused_without_harm() {
     let many = format!("users:\n  a: {{x: [{}1]}}\n", "1,".repeat(3_000_000));
     assert!(fault_of(&many).contains("more values than a record can hold"));
 }
+
+#[test]
+fn a_text_too_long_for_any_record_is_refused_at_its_place() {
+    let too_long = "a key or a text of more than 1 MiB begins here: is a closing quote missing?";
+    let long = "k".repeat((1 << 20) + 2);
+    for (body, place) in [
+        (format!("users:\n  {long}: {{}}\n"), "line 3, column 3"),
+        (format!("users:\n  \"{long}\": {{}}\n"), "line 3, column 3"),
+        (format!("users:\n  '{}': {{}}\n", "''".repeat(2 << 20)), "line 3, column 3"),
+        (format!("users:\n  \"a\": {{x: {long}}}\n"), "line 3, column 12"),
+        (format!("users:\n  a:\n    x: '{long}'\n"), "line 4, column 8"),
+        (format!("users:\n  a:\n    x: \"{}\n", "\\".repeat(1 << 21)), "line 4, column 8"),
+        (format!("note: |\n{}", "  line\n".repeat(1 << 18)), "line 2, column 7"),
+    ] {
+        assert_eq!(fault_of(&body), format!("{place}: {too_long}"), "{body:.40}");
+    }
+    let fits = "k".repeat((1 << 20) - 2);
+    for body in [format!("users:\n  \"a\": {{\"x\":\"{long}\"}}\n"), format!("users:\n  a:\n    x: {fits}\n")]
+    {
+        Document::parse(format!("{HEADER}{body}{EDITED}").into_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn of_a_long_key_only_the_begin_is_told() {
+    let long = "k".repeat(1 << 19);
+    let message = fault_of(&format!("users:\n  {long}: 1\n"));
+    assert!(message.len() < 500 && message.contains("kkk"), "{message:.600}");
+    let long = "k".repeat(1000);
+    let message = fault_of(&format!("users:\n  {long}: {{}}\n  {long}: {{}}\n"));
+    assert!(message.len() < 500 && message.ends_with("stands twice"), "{message:.600}");
+}
