@@ -9,6 +9,7 @@ pub mod volume;
 use serde_json::Value;
 
 pub use intent::Intent;
+pub use owners::keep as keep_owners;
 pub use step::{Effects, Step, prune_parents};
 pub use volume::{ScopePlace, VolumeAt};
 

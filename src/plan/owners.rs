@@ -2,6 +2,9 @@
 //! the volumes are. It stands on some volumes as a registry of its own, `.vfadm/registry.yaml`, for `registry rebuild`, and
 //! is written only by commits that change it: not when folders come, go or change.
 
+use std::path::PathBuf;
+
+use nix::libc;
 use serde_json::Value;
 
 use super::VolumeAt;
@@ -97,4 +100,22 @@ fn try_write(registry: &Registry) -> Result<Option<String>> {
 fn write_on(at: &VolumeAt, text: &[u8]) -> Result<()> {
     let dir = at.open()?.ensure_dir(PRIVATE, 0o700)?;
     Ok(files::replace(&dir, FILE, text, owned_like(&dir, 0o600)?)?)
+}
+
+/// Gives the list of a volume a second name, under which it stays when it is written anew; answers its path. `None` where
+/// there is no list.
+pub fn keep(at: &VolumeAt, generation: u64) -> Result<Option<PathBuf>> {
+    let dir = at.open()?.open_dir(PRIVATE)?;
+    let second = format!("{FILE}.before-{generation}");
+    if dir.stat(FILE)?.is_none() {
+        return Ok(None);
+    }
+    match files::link(&dir, FILE, &dir, &second) {
+        // No hard links.
+        Err(error) if matches!(error.errno(), Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS)) => {
+            dir.rename(FILE, &dir, &second)?;
+        }
+        linked => linked?,
+    }
+    Ok(Some(dir.join(second)))
 }
