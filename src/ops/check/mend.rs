@@ -50,6 +50,10 @@ pub fn plan(state: &State<'_>, mend: &Mend) -> Result<Plan> {
             let told = note::of_scope_itself(notes.as_ref(), dir)?;
             plan.changes.extend(told.and_then(|told| told.owner_of(dir, registry)));
         }
+        Mend::Owners { volume } => {
+            plan.lists = true;
+            plan.tries.push(format!("write the list of users and projects on '{volume}' again"));
+        }
         Mend::Scope { key } => record_scope(registry, key, &mut plan)?,
         Mend::MakeScope { key } => {
             let (site, record) = site(registry, key)?;

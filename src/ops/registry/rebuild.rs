@@ -89,7 +89,7 @@ pub fn rebuild(ctx: &Context, request: &Request, shown: &Rebuilt) -> Result<Done
         sidecar::follow(&merged.registry, section, &key, &mut plan)?;
     }
     for volume in &merged.unused {
-        let kept = plan::keep_owners(volume, merged.registry.header.generation + 1)?;
+        let kept = plan::owners::keep(volume, merged.registry.header.generation + 1)?;
         warnings.extend(kept.map(|path| {
             format!("the list of users and projects that could not be read is kept: {}", path.display())
         }));

@@ -13,13 +13,10 @@ use crate::domain::record::Volume;
 use crate::host::dir::Dir;
 use crate::host::{apart, files};
 use crate::ops::sidecar::note::{FolderNote, Marker, ScopeNote, read};
-use crate::plan::{VolumeAt, look};
+use crate::plan::{VolumeAt, look, owners};
 use crate::quota::{self, ScopeAt};
 use crate::registry::Registry;
 use crate::registry::root::{FILE, MARKER, PRIVATE};
-
-/// The most bytes of the part of the registry that no sidecar holds; of 100,000 users it has 10 MiB.
-const MOST_OWNERS: u64 = 64 << 20;
 
 /// Where in its scope a folder lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,7 +141,7 @@ fn site(path: &Path) -> Result<Option<Site>> {
     let Some(marker) = read(&dir, MARKER)? else { return Ok(None) };
     // What is wrong with it is told when it is used.
     let siblings = dir.open_dir(PRIVATE).ok().and_then(|private| {
-        let part = Registry::parse(files::read(&private, FILE, MOST_OWNERS).ok()??, PathBuf::new()).ok()?;
+        let part = Registry::parse(files::read(&private, FILE, owners::MOST).ok()??, PathBuf::new()).ok()?;
         let all = part.all::<Volume>().ok()?.into_iter();
         Some(all.map(|(_, volume)| (volume.id, PathBuf::from(volume.path))).collect())
     });
@@ -192,7 +189,7 @@ fn gather(at: &VolumeAt, contents: &mut Contents) -> Result<()> {
 
 /// The part of the registry that no sidecar holds, and the sidecars.
 fn notes_of(private: &Dir, contents: &mut Contents) -> Result<()> {
-    let bytes = files::read(private, FILE, MOST_OWNERS).map_err(Error::from);
+    let bytes = files::read(private, FILE, owners::MOST).map_err(Error::from);
     match bytes.map(|bytes| bytes.map(String::from_utf8)) {
         Ok(Some(Ok(text))) => contents.owners = Some(text),
         Ok(None) => {}
