@@ -1,6 +1,7 @@
 //! `registry rebuild`: a registry that was lost with all its backups comes back from what stands on the volumes.
 
 mod faults;
+mod numbers;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -47,6 +47,8 @@ pub(super) struct FoundScope {
     pub exists: bool,
     /// What is in it could be listed.
     pub seen: bool,
+    /// Its number in the kernel, where no sidecar told it.
+    pub number: Option<u64>,
     /// The limit that the storage holds; absent where it does not say.
     pub limit: Option<Held>,
     pub note: Option<ScopeNote>,
@@ -222,7 +224,8 @@ impl Contents {
 }
 
 fn place<'a>(at: &'a VolumeAt, dir: &'a str, scope: &FoundScope) -> ScopeAt<'a> {
-    let kernel_id = scope.note.as_ref().and_then(|note| note.scope.kernel_id);
+    let told = scope.note.as_ref().and_then(|note| note.scope.kernel_id);
+    let kernel_id = told.or(scope.number);
     ScopeAt { volume: &at.path, dir, kernel_id, folders: at.folders }
 }
 
@@ -289,14 +292,50 @@ fn is_hex(name: &str, digits: usize) -> bool {
     name.len() == digits && name.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
+/// The number of each scope of which no sidecar tells it, by what the kernel charges.
+fn numbers(at: &VolumeAt, contents: &mut Contents) {
+    for (dir, scope) in &mut contents.scopes {
+        let told = scope.note.as_ref().is_some_and(|note| note.scope.kernel_id.is_some());
+        if !scope.seen || told {
+            continue;
+        }
+        let paths = scope.folders.iter().flat_map(|(digits, folder)| {
+            let path = |place: &Place| match place {
+                Place::Home => {
+                    Some(PathBuf::from(format!("{}/{}/{}", &digits[..2], &digits[2..4], &digits[4..])))
+                }
+                Place::Trash => Some(Path::new(".trash").join(digits)),
+                // On its way from another scope.
+                Place::Staging => None,
+            };
+            folder.places.iter().filter_map(path).collect::<Vec<_>>()
+        });
+        let paths: Vec<PathBuf> = paths.collect();
+        let read = at.driver().number_of(&place(at, dir, scope), &paths);
+        match read {
+            Ok(Some(number)) => scope.number = Some(number),
+            Ok(None) => contents.notes.push(format!(
+                "nothing tells which number the quota scope {dir} on '{}' has in the kernel: no limit of it can be \
+                 read or set",
+                at.name
+            )),
+            Err(error) => contents.notes.push(error.message),
+        }
+    }
+}
+
 fn limits(at: &VolumeAt, contents: &mut Contents) {
     if !at.storage.driver.limits_scopes() || !quota::is_set_here(&at.storage) {
         return;
     }
+    let wants_number = at.driver().wants_kernel_id();
+    if wants_number {
+        numbers(at, contents);
+    }
     let known: Vec<String> = contents
         .scopes
         .iter()
-        .filter(|(_, scope)| scope.seen && (scope.note.is_some() || !at.driver().wants_kernel_id()))
+        .filter(|(dir, scope)| scope.seen && (!wants_number || place(at, dir, scope).kernel_id.is_some()))
         .map(|(dir, _)| dir.clone())
         .collect();
     let places: Vec<ScopeAt<'_>> = known.iter().map(|dir| place(at, dir, &contents.scopes[dir])).collect();

@@ -154,6 +154,10 @@ impl Merge<'_> {
             (scope.limit, scope.source) = (held.bytes, LimitSource::Set);
             self.into.differ.insert((Scope::SECTION, key.clone()));
         }
+        if scope.kernel_id.is_none() && found.number.is_some() {
+            scope.kernel_id = found.number;
+            self.into.differ.insert((Scope::SECTION, key.clone()));
+        }
         if noted.is_none() {
             self.note(format!("{key} has no sidecar that can be read: it was found by its directory"));
             self.into.differ.insert((Scope::SECTION, key.clone()));
