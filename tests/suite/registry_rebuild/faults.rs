@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::suite::crash::traced;
 use crate::support::{Lab, Output};
 
-use super::{all, lose, records, sidecar, small};
+use super::{all, lose, rebuild, records, registry, replace, sidecar, small};
 
 /// Runs a command of which the `nth` call of a name fails in each of its processes; `None` where it makes fewer.
 fn failing(lab: &Lab, line: &str, call: &str, nth: usize) -> Option<Output> {
@@ -122,4 +122,20 @@ fn a_list_that_means_nothing_is_kept_beside_the_new_one() {
     let kept = out.stderr.lines().find_map(|line| line.split_once(" could not be read is kept: "));
     assert_eq!(fs::read_to_string(kept.expect("a path").1).unwrap(), spoiled);
     lab.ok("check").quiet();
+}
+
+#[test]
+fn a_generation_that_cannot_be_counts_as_none() {
+    let lab = small();
+    let before = records(&lab, "vfolders");
+    let key = before.keys().next().unwrap().clone();
+    let (from, to) = ("generation: ", "generation: 18446744073709551615 # ");
+    for file in [sidecar(&lab, &key), lab.volume.join(".vfadm-volume.yaml")] {
+        replace(&file, from, to);
+    }
+    lab.run("check").says(&[]);
+    lose(&lab);
+    rebuild(&lab).says(&["has the generation 18446744073709551615, which cannot be: it counts as 0"]);
+    assert_eq!(records(&lab, "vfolders"), before);
+    assert!(registry(&lab)["vfadm"]["generation"].as_u64().unwrap() < 100);
 }
