@@ -7,6 +7,7 @@ mod found;
 mod known;
 mod mend;
 mod own;
+mod owners;
 mod records;
 mod repair;
 mod scopes;
@@ -120,6 +121,7 @@ fn look(state: &State<'_>, without: &BTreeSet<String>) -> Result<Vec<Found>> {
     let mut volumes = state.registry.all::<Volume>()?;
     volumes.retain(|(name, _)| !without.contains(name));
     found.extend(volume::look(state, &volumes, Some(&known))?);
+    found.extend(lists(state, &volumes, &found)?);
     once_each(state.registry, &mut found)?;
     found.sort_by_key(|found| std::cmp::Reverse(found.finding.severity));
     Ok(found)
@@ -154,6 +156,26 @@ fn one_way_on(found: &mut Vec<Found>) {
     let doubted: BTreeSet<String> =
         found.iter().filter(doubted).map(|found| found.finding.subject.clone()).collect();
     found.retain(|found| found.finding.code != "sidecar_stale" || !doubted.contains(&found.finding.subject));
+}
+
+/// The lists of users and projects, where a volume is there.
+fn lists(state: &State<'_>, volumes: &[(String, Volume)], found: &[Found]) -> Result<Vec<Found>> {
+    let said = |code: &str, name: &str| {
+        let subject = format!("volume {name}");
+        found.iter().any(|found| found.finding.code == code && found.finding.subject == subject)
+    };
+    let is_looked_at = |name: &str| {
+        volumes.iter().any(|(volume, _)| volume == name)
+            && !said("volume_unusable", name)
+            && !said("marker_missing", name)
+    };
+    let mut lists = owners::look(state, is_looked_at)?;
+    for list in &mut lists {
+        if list.finding.subject.strip_prefix("volume ").is_some_and(|name| said("volume_read_only", name)) {
+            list.cannot_be_mended_here();
+        }
+    }
+    Ok(lists)
 }
 
 /// What is at one wrong place only can be put right; where there are several, or one and nothing in the right place, an

@@ -2,7 +2,7 @@
 
 pub mod intent;
 pub mod look;
-mod owners;
+pub mod owners;
 pub mod step;
 pub mod volume;
 
@@ -63,6 +63,8 @@ pub struct Plan {
     pub item: Option<Value>,
     /// Lines of the plan that are no steps: what can be known by trying only (`would try ...`), and long work.
     pub tries: Vec<String>,
+    /// The lists of users and projects on volumes are written again, whatever changes.
+    pub lists: bool,
 }
 
 impl Plan {
@@ -78,6 +80,7 @@ impl Plan {
             warnings: Vec::new(),
             item: None,
             tries: Vec::new(),
+            lists: false,
         }
     }
 
@@ -106,13 +109,13 @@ impl Plan {
 pub fn execute(locked: &mut Locked, plan: &Plan, command: &str) -> Result<Vec<String>> {
     let generation = locked.registry.header.generation;
     let mut warnings = Vec::new();
-    let concerned = owners::concerned(&locked.registry, &plan.changes);
+    let concerned = plan.lists || owners::concerned(&locked.registry, &plan.changes);
     if plan.steps.is_empty() && plan.after.is_empty() {
         signals::check()?;
         let committed = locked.commit(&plan.changes, plan.noted());
         committed
             .map_err(|error| if committed_on_disk(locked, generation) { in_force(error) } else { error })?;
-        warnings.extend(if concerned { owners::write(&locked.registry) } else { None });
+        warnings.extend(if concerned { owners::write(&locked.registry) } else { Vec::new() });
         return Ok(warnings);
     }
     let intent = Intent::begin(&locked.root, command, generation, None, &plan.steps, &plan.after)?;
@@ -123,7 +126,7 @@ pub fn execute(locked: &mut Locked, plan: &Plan, command: &str) -> Result<Vec<St
             false => give_up(intent, plan, error),
         });
     }
-    warnings.extend(if concerned { owners::write(&locked.registry) } else { None });
+    warnings.extend(if concerned { owners::write(&locked.registry) } else { Vec::new() });
     for step in &plan.after {
         if let Err(error) = step.run(&mut effects) {
             warnings.push(format!("could not {}: {error}", step.describe()));

@@ -27,7 +27,7 @@ use crate::domain::error::Result;
 use crate::domain::record::MountSource;
 use crate::host::dir::Dir;
 use crate::quota;
-use crate::session::places::{self, Mark};
+use crate::session::places::Mark;
 
 /// One step.
 #[derive(Clone, Debug, Serialize, Deserialize)]

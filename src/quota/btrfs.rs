@@ -175,6 +175,10 @@ impl QuotaDriver for Btrfs {
         Ok(!Qgroups::of(&dir)?.exists(number(1, id))?)
     }
 
+    fn number_of(&self, scope: &ScopeAt<'_>, folders: &[PathBuf]) -> Result<Option<u64>> {
+        handover::number_of(scope, folders)
+    }
+
     fn prepare_scope(&self, scope: &ScopeAt<'_>) -> Result<()> {
         let volume = plain::open_volume(scope.volume)?;
         let qgroup = qgroup(scope)?;

@@ -158,6 +158,12 @@ pub trait QuotaDriver: Send + Sync {
         Ok(true)
     }
 
+    /// The kernel's number of a scope that is there and whose number was lost (`scope.kernel_id` is not looked at), by what
+    /// its directory or these directories of folders in it are charged to; `None` where that does not tell one number alone.
+    fn number_of(&self, _scope: &ScopeAt<'_>, _folders: &[PathBuf]) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Opens the scope's directory, after making sure that it is the scope and not what lies under it where it is not
     /// mounted (exit 8). `volume` is the volume's directory.
     fn open_scope(&self, volume: &Dir, scope: &ScopeAt<'_>) -> Result<Dir> {

@@ -23,7 +23,7 @@ mod room;
 mod tool;
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::libc;
 
@@ -184,6 +184,13 @@ impl QuotaDriver for ProjectQuota {
         }
         let line = self.tool(volume)?.one(id)?;
         Ok(line.is_none_or(|line| line.is_unused()) && !tool::is_named(id)?)
+    }
+
+    fn number_of(&self, scope: &ScopeAt<'_>, _folders: &[PathBuf]) -> Result<Option<u64>> {
+        let top = plain::open_volume(scope.volume)?.open_beneath(Path::new(scope.dir))?;
+        let failed = |e| HostError::path("read the project of", top.path(), e);
+        let number = u64::from(project(&top).map_err(failed)?.id);
+        Ok(Some(number).filter(|number| super::audit::OWN_IDS.contains(number)))
     }
 
     fn prepare_scope(&self, scope: &ScopeAt<'_>) -> Result<()> {

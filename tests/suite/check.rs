@@ -1,6 +1,7 @@
 //! `check`: what each kind of damage is called, and that looking leaves no trace.
 
 mod damages;
+mod lists;
 mod more;
 
 use std::collections::BTreeSet;
@@ -70,9 +71,12 @@ fn each_kind_of_damage_has_its_code_and_says_what_mends_it() {
         make(&lab);
         let out = lab.run("-o json check").exits(10);
         let found = out.json();
-        let codes: BTreeSet<&str> = items(&found).iter().map(|f| f["code"].as_str().unwrap()).collect();
+        // Whatever takes an owner out of the registry leaves it in the list of them all.
+        let is_meant = |f: &&Value| f["code"] != "owners_stale" || *code == "owners_stale";
+        let meant: Vec<&Value> = items(&found).iter().filter(is_meant).collect();
+        let codes: BTreeSet<&str> = meant.iter().map(|f| f["code"].as_str().unwrap()).collect();
         assert_eq!(codes, BTreeSet::from([*code]), "{what}: {found:#}");
-        for finding in items(&found) {
+        for finding in meant {
             let mend = finding["repair"].as_str().unwrap_or_default();
             assert!(!mend.is_empty(), "{what}: {finding}");
             assert_eq!(finding["loses_data"], Value::Bool(*repair == Repair::Losing), "{what}: {finding}");

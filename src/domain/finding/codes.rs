@@ -217,6 +217,24 @@ pub const CODES: &[Meaning] = &[
         "A sidecar of something that is neither recorded nor on the volume; removed.",
     ),
     row(
+        "owners_missing",
+        Warning,
+        Check,
+        "A volume has no list of users and projects for 'registry rebuild'; written again.",
+    ),
+    row(
+        "owners_stale",
+        Warning,
+        Check,
+        "The list of users and projects on a volume is not what the registry says; written again.",
+    ),
+    row(
+        "owners_newer",
+        Error,
+        Asked,
+        "The list of users and projects on a volume is of a later generation than the registry; written again.",
+    ),
+    row(
         "invitation_expired",
         Warning,
         Check,

@@ -54,6 +54,11 @@ pub enum Mend {
         /// The directory of the scope.
         dir: String,
     },
+    /// The list of users and projects on a volume is written again.
+    Owners {
+        /// The volume.
+        volume: String,
+    },
     /// A scope is recorded again.
     Scope {
         /// The scope.

@@ -1,10 +1,12 @@
 //! The plans that mend what was found, each from the registry as it is under the lock.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use nix::libc;
 use uuid::Uuid;
 
 use super::charges::charge_scope;
+use super::disk::digits;
 use super::found::Mend;
 use crate::domain::error::{Error, Result};
 use crate::domain::level::Level;
@@ -20,6 +22,7 @@ use crate::ops::session::prune::prune;
 use crate::ops::sidecar::note;
 use crate::ops::{State, in_use, purge, sidecar};
 use crate::plan::{Outcome, Plan, Step, VolumeAt};
+use crate::quota::{self, ScopeAt};
 use crate::registry::root::PRIVATE;
 use crate::registry::{Change, Registry, now};
 
@@ -50,6 +53,10 @@ pub fn plan(state: &State<'_>, mend: &Mend) -> Result<Plan> {
             let notes = notes_of(registry, volume)?;
             let told = note::of_scope_itself(notes.as_ref(), dir)?;
             plan.changes.extend(told.and_then(|told| told.owner_of(dir, registry)));
+        }
+        Mend::Owners { volume } => {
+            plan.lists = true;
+            plan.tries.push(format!("write the list of users and projects on '{volume}' again"));
         }
         Mend::Scope { key } => record_scope(registry, key, &mut plan)?,
         Mend::MakeScope { key } => {
@@ -247,9 +254,15 @@ fn record_scope(registry: &Registry, key: &str, plan: &mut Plan) -> Result<()> {
     let kept = registry.get::<Scope>(key)?.filter(|record| record.source == LimitSource::Set);
     let mut record = kept.or_else(|| told.clone()).unwrap_or(unlimited);
     record.present = true;
-    record.kernel_id = told.and_then(|told| told.kernel_id);
+    record.kernel_id = match told.and_then(|told| told.kernel_id) {
+        None => number_of(volume, &site.place.dir)?,
+        told => told,
+    };
     if let Some(id) = record.kernel_id {
-        let taken = |(_, scope): &(String, Scope)| scope.kernel_id == Some(id);
+        let of_volume = |other: &str| split_scope_key(other).is_some_and(|(_, name)| name == volume.name);
+        let taken = |(other, scope): &(String, Scope)| {
+            scope.kernel_id == Some(id) && other != key && of_volume(other)
+        };
         if registry.all::<Scope>()?.iter().any(taken) {
             return Err(Error::conflict(format!(
                 "the quota scope {key} has the number {id} in the kernel, as has another one"
@@ -267,6 +280,46 @@ fn record_scope(registry: &Registry, key: &str, plan: &mut Plan) -> Result<()> {
     let owner = sidecar::owner_record(registry, &place.owner)?;
     plan.after.push(sidecar::scope(registry, &place, &record, &owner));
     Ok(())
+}
+
+/// The number in the kernel of a scope of which no sidecar tells it, where this host can see it.
+pub fn number_of(at: &VolumeAt, dir: &str) -> Result<Option<u64>> {
+    let driver = at.driver();
+    if !driver.wants_kernel_id() || !quota::is_set_here(&at.storage) {
+        return Ok(None);
+    }
+    let scope = ScopeAt { volume: &at.path, dir, kernel_id: None, folders: at.folders };
+    let top = at.open()?.open_beneath(Path::new(dir))?;
+    driver.number_of(&scope, &folders_in(&top)?)
+}
+
+/// The paths of what lies in the places of folders in a scope.
+fn folders_in(top: &Dir) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let list = |below: &Path, length: usize| -> Result<Vec<PathBuf>> {
+        let dir = match top.open_beneath(below) {
+            Err(e) if matches!(e.errno(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {
+                return Ok(Vec::new());
+            }
+            dir => dir?,
+        };
+        let names = dir.names()?.into_iter().filter(|name| name.to_str().is_some_and(|n| digits(n, length)));
+        let mut dirs = Vec::new();
+        for name in names {
+            let stat = dir.stat(&name)?;
+            if stat.is_some_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR) {
+                dirs.push(below.join(name));
+            }
+        }
+        Ok(dirs)
+    };
+    found.extend(list(Path::new(".trash"), 32)?);
+    for first in list(Path::new("."), 2)? {
+        for second in list(&first, 2)? {
+            found.extend(list(&second, 28)?);
+        }
+    }
+    Ok(found)
 }
 
 /// The lines of a plan for long work.

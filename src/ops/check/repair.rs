@@ -154,9 +154,10 @@ impl Work<'_> {
             plan.changes.iter().for_each(|change| ahead.apply(change));
             notes.changes.extend(plan.changes);
             notes.after.extend(plan.after);
+            notes.lists |= plan.lists;
         }
         drop(ahead);
-        if !notes.changes.is_empty() || !notes.after.is_empty() {
+        if !notes.changes.is_empty() || !notes.after.is_empty() || notes.lists {
             let done = plan::execute(locked, &notes, &self.ctx.command);
             let warnings = self.tell(done)?;
             self.warnings.extend(warnings.unwrap_or_default());

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::disk::{Disk, digits, is_dir};
 use super::found::{Found, Mend};
+use super::mend;
 use crate::domain::error::Result;
 use crate::domain::finding::Finding;
 use crate::domain::owner::Owner;
@@ -72,8 +73,10 @@ impl Disk<'_> {
             format!("quota scope {key}"),
             format!("{} is there, and the registry has no such quota scope", path.display()),
         );
-        let told = note::of_scope_itself(notes, dir)?.is_some();
-        self.found.push(match told || !self.at.driver().wants_kernel_id() {
+        let told = note::of_scope_itself(notes, dir)?.is_some_and(|told| told.scope.kernel_id.is_some())
+            || !self.at.driver().wants_kernel_id()
+            || mend::number_of(self.at, dir)?.is_some();
+        self.found.push(match told {
             true => Found::mended(finding, Mend::Scope { key }, "records it again"),
             false => {
                 Found::by_hand(finding.repair(

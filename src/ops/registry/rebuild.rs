@@ -20,13 +20,17 @@ use crate::domain::record::{Header, Project, Settings, User, VFolder, Volume};
 use crate::ops::init::{FIRST_KERNEL_ID, TRASH_DAYS};
 use crate::ops::sidecar::note::Marker;
 use crate::ops::{Context, Done, sidecar};
-use crate::plan::{self, Outcome, Plan, look};
+use crate::plan::{self, Outcome, Plan, VolumeAt, look};
 use crate::registry::difference::{difference, lines};
 use crate::registry::generation::MOST_GENERATION;
 use crate::registry::history::Changed;
 use crate::registry::root::{MARKER, PRIVATE};
 use crate::registry::state::SCHEMA;
 use crate::registry::{Present, Registry, Root, load, now, root};
+
+/// For what the storage does not hand out.
+const FORCE: &str =
+    "see to its filesystem, then try again; --force goes on with what can be read, and forgets the rest";
 
 /// What `registry rebuild` was asked.
 #[derive(Clone, Debug)]
@@ -83,6 +87,12 @@ pub fn rebuild(ctx: &Context, request: &Request, shown: &Rebuilt) -> Result<Done
     locked.registry.header.generation = merged.registry.header.generation;
     for (section, key) in std::mem::take(&mut merged.differ) {
         sidecar::follow(&merged.registry, section, &key, &mut plan)?;
+    }
+    for volume in &merged.unused {
+        let kept = plan::owners::keep(volume, merged.registry.header.generation + 1)?;
+        warnings.extend(kept.map(|path| {
+            format!("the list of users and projects that could not be read is kept: {}", path.display())
+        }));
     }
     warnings.extend(plan::replace(
         &mut locked,
@@ -177,8 +187,9 @@ fn gather(root: &Root, before: Option<&Registry>, known: u64, request: &Request)
         })?;
         volumes.push(FoundVolume { path, marker, contents });
     }
+    require_whole(&volumes, request, &mut notes)?;
     bound_notes(&mut volumes, &mut notes);
-    let core = core(&volumes, id, &mut notes);
+    let Core { newest: core, unused } = core(&volumes, id, &mut notes);
     require_all(core.as_ref(), &volumes, request, &mut notes)?;
     let marker = volumes.iter().map(|volume| &volume.marker).max_by_key(|marker| marker.generation);
     let generation = generations(&volumes).chain(core.as_ref().map(|core| core.header.generation)).max();
@@ -190,6 +201,7 @@ fn gather(root: &Root, before: Option<&Registry>, known: u64, request: &Request)
     }
     let mut merged = merge::merge(registry, &volumes, core.as_ref())?;
     merged.notes.splice(0..0, notes);
+    merged.unused = unused;
     load::require_sound(None, &merged.registry)?;
     Ok(merged)
 }
@@ -243,17 +255,24 @@ fn sites(
     let recorded = before.map(|registry| registry.all::<Volume>()).transpose()?.unwrap_or_default();
     let recorded = recorded.into_iter().map(|(_, volume)| PathBuf::from(volume.path));
     let (mut found, mut looked) = (Vec::new(), BTreeSet::new());
-    let mut look_at = |paths: Vec<PathBuf>, found: &mut Vec<Site>| -> Result<()> {
+    let mut look_at = |paths: Vec<PathBuf>, is_ours: bool, found: &mut Vec<Site>| -> Result<()> {
         let new: Vec<PathBuf> = paths.into_iter().filter(|path| looked.insert(path.clone())).collect();
-        let (mut sites, more) = found::sites(&new)?;
-        for Site { path, marker, .. } in &mut sites {
+        let mut looked = found::sites(&new)?;
+        for Site { path, marker, .. } in &mut looked.sites {
             bound(&mut marker.generation, || path.join(MARKER).display().to_string(), notes);
         }
-        found.extend(sites);
-        notes.extend(more);
+        found.extend(looked.sites);
+        notes.extend(looked.notes);
+        // What is mounted elsewhere is most likely somebody else's.
+        match looked.gaps.first() {
+            Some(gap) if is_ours && !request.force => {
+                return Err(Error::storage(format!("{gap}: a volume may be there")).hint(FORCE));
+            }
+            _ => notes.extend(looked.gaps),
+        }
         Ok(())
     };
-    look_at(named.iter().chain(&below).cloned().chain(recorded).collect(), &mut found)?;
+    look_at(named.iter().chain(&below).cloned().chain(recorded).collect(), true, &mut found)?;
     if let Some(path) = named.iter().find(|path| !found.iter().any(|site| site.path == **path)) {
         let why = notes.first().map(|note| format!(": {note}")).unwrap_or_default();
         return Err(Error::not_found(format!(
@@ -264,11 +283,11 @@ fn sites(
     let siblings = |found: &[Site]| -> Vec<(Uuid, PathBuf)> {
         found.iter().filter_map(|site| site.siblings.clone()).flatten().collect()
     };
-    look_at(siblings(&found).into_iter().map(|(_, path)| path).collect(), &mut found)?;
+    look_at(siblings(&found).into_iter().map(|(_, path)| path).collect(), true, &mut found)?;
     let known = siblings(&found);
     let is_there = |id: &Uuid| found.iter().any(|site| site.marker.id == *id);
     if known.is_empty() || !known.iter().all(|(id, _)| is_there(id)) {
-        look_at(look::mount_points()?, &mut found)?;
+        look_at(look::mount_points()?, false, &mut found)?;
     }
     let of = |is_meant: &dyn Fn(&Site) -> bool| -> Vec<Uuid> {
         found.iter().filter(|site| is_meant(site)).map(|site| site.marker.registry).collect()
@@ -331,25 +350,37 @@ fn one_of_each(found: Vec<Site>, notes: &mut Vec<String>) -> Result<Vec<Site>> {
     }
 }
 
-/// The newest of the copies of what no sidecar holds.
-fn core(volumes: &[FoundVolume], id: Uuid, notes: &mut Vec<String>) -> Option<Registry> {
+/// What no sidecar holds.
+struct Core {
+    /// The newest of the copies.
+    newest: Option<Registry>,
+    /// Copies that were not read, or not understood: they may say more than the newest.
+    unused: Vec<VolumeAt>,
+}
+
+fn core(volumes: &[FoundVolume], id: Uuid, notes: &mut Vec<String>) -> Core {
     let mut newest: Option<Registry> = None;
+    let mut unused = Vec::new();
     for volume in volumes {
-        let Some(text) = &volume.contents.owners else { continue };
+        let at = || Site::at_path(&volume.path, &volume.marker);
+        let Some(text) = &volume.contents.owners else {
+            unused.extend(volume.contents.owners_unread.then(at));
+            continue;
+        };
         let file = volume.path.join(PRIVATE).join(root::FILE);
         let read = Registry::parse(text.clone().into_bytes(), file.clone())
             .and_then(|part| load::require_sound(None, &part).map(|()| part));
         match read {
-            Ok(part) if part.header.registry != id => {
-                notes.push(format!("{} is of another registry", file.display()));
-            }
-            Ok(part) => {
+            Ok(part) if part.header.registry == id => {
                 if newest.as_ref().is_none_or(|other| other.header.generation < part.header.generation) {
                     newest = Some(part);
                 }
+                continue;
             }
+            Ok(_) => notes.push(format!("{} is of another registry", file.display())),
             Err(error) => notes.push(error.message),
         }
+        unused.push(at());
     }
     if newest.is_none() {
         notes.push(
@@ -357,7 +388,22 @@ fn core(volumes: &[FoundVolume], id: Uuid, notes: &mut Vec<String>) -> Option<Re
                 .to_owned(),
         );
     }
-    newest
+    Core { newest, unused }
+}
+
+/// Refuses to take a part of a volume for all that is on it (exit 8).
+fn require_whole(volumes: &[FoundVolume], request: &Request, notes: &mut Vec<String>) -> Result<()> {
+    for FoundVolume { path, marker, contents } in volumes {
+        for gap in &contents.gaps {
+            let partly =
+                format!("the volume '{}' at {} could not be read whole: {gap}", marker.name, path.display());
+            if !request.force {
+                return Err(Error::storage(partly).hint(FORCE));
+            }
+            notes.push(partly);
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to leave a volume out whose folders would be forgotten (exit 8).

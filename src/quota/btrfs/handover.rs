@@ -5,7 +5,8 @@
 //! Extents that the subvolume shares with another one stay charged to the one that wrote them. What was written, and is
 //! not yet on the disk, is released from the qgroup that it belongs to then: hence the sync before.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use super::{id_of, plain, qgroup};
 use crate::domain::error::{Error, Result};
@@ -80,6 +81,28 @@ fn others(parents: &[u64], own: u64) -> Vec<u64> {
 /// Whether a qgroup has a number that vfadm gives.
 fn is_scopes(qgroup: u64) -> bool {
     qgroup >> 48 == 1 && OWN_IDS.contains(&id_of(qgroup))
+}
+
+/// The number of a scope by the qgroups that its subvolumes are members of; `None` where they are of none, or of several.
+pub(super) fn number_of(scope: &ScopeAt<'_>, folders: &[PathBuf]) -> Result<Option<u64>> {
+    let volume = plain::open_volume(scope.volume)?;
+    let top = volume.open_beneath(Path::new(scope.dir))?;
+    let mut subvolumes = Vec::new();
+    if is_subvolume(&top)? {
+        subvolumes.push(subvolume_id(&top)?);
+    }
+    for path in folders {
+        let folder = top.open_beneath(path)?;
+        if is_subvolume(&folder)? {
+            subvolumes.push(subvolume_id(&folder)?);
+        }
+    }
+    let qgroups = Qgroups::of(&volume)?;
+    let mut numbers = BTreeSet::new();
+    for id in subvolumes {
+        numbers.extend(qgroups.parents(id)?.into_iter().filter(|number| is_scopes(*number)));
+    }
+    Ok(numbers.pop_first().filter(|_| numbers.is_empty()).map(id_of))
 }
 
 /// Those of a scope's folders, by their paths below it, that are not charged to it alone. Where folders are plain

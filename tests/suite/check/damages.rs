@@ -33,6 +33,10 @@ pub enum Repair {
 
 use Repair::{ByHand, Harmless, Losing};
 
+fn list(lab: &Lab) -> PathBuf {
+    lab.volume.join(".vfadm/registry.yaml")
+}
+
 fn trash(lab: &Lab) -> PathBuf {
     scope_of(lab, "alice/data").join(".trash")
 }
@@ -360,6 +364,45 @@ pub const DAMAGES: &[Damage] = &[
             child.wait().unwrap();
         },
         repair: Harmless,
+    },
+    Damage {
+        code: "owners_missing",
+        what: "the list of users and projects was removed",
+        make: |lab| fs::remove_file(list(lab)).unwrap(),
+        repair: Harmless,
+    },
+    Damage {
+        code: "owners_stale",
+        what: "a list of users and projects that cannot be read",
+        make: |lab| fs::write(list(lab), "vfadm: {").unwrap(),
+        repair: Harmless,
+    },
+    Damage {
+        code: "owners_stale",
+        what: "an older list of users and projects was copied over it",
+        make: |lab| {
+            let before = fs::read(list(lab)).unwrap();
+            lab.ok("project add-member ml bob");
+            lab.ok("user add zoe");
+            fs::write(list(lab), before).unwrap();
+        },
+        repair: Harmless,
+    },
+    Damage {
+        code: "owners_stale",
+        what: "a list of users and projects was not finished",
+        make: |lab| fs::write(list(lab).with_file_name(".registry.yaml.new"), "vfadm: {").unwrap(),
+        repair: Harmless,
+    },
+    Damage {
+        code: "owners_newer",
+        what: "an older registry was copied over one with another user",
+        make: |lab| {
+            let before = lab.registry_text();
+            lab.ok("user add zoe");
+            fs::write(lab.registry(), before).unwrap();
+        },
+        repair: Losing,
     },
     Damage {
         code: "backup_unreadable",

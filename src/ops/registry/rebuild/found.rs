@@ -1,5 +1,6 @@
 //! What stands on the volumes: read by a process of its own each, by handles, without entering a folder. A volume may be
-//! anybody's: what cannot be read is told, and stops nothing.
+//! anybody's: what means nothing is told, and stops nothing. What the storage does not hand out is a gap: what is behind it
+//! would be forgotten.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,18 +8,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::error::Result;
+use crate::domain::error::{Error, Result};
 use crate::domain::record::Volume;
 use crate::host::dir::Dir;
 use crate::host::{apart, files};
 use crate::ops::sidecar::note::{FolderNote, Marker, ScopeNote, read};
-use crate::plan::{VolumeAt, look};
+use crate::plan::{VolumeAt, look, owners};
 use crate::quota::{self, ScopeAt};
 use crate::registry::Registry;
 use crate::registry::root::{FILE, MARKER, PRIVATE};
-
-/// The most bytes of the part of the registry that no sidecar holds; of 100,000 users it has 10 MiB.
-const MOST_OWNERS: u64 = 64 << 20;
 
 /// Where in its scope a folder lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +47,8 @@ pub(super) struct FoundScope {
     pub exists: bool,
     /// What is in it could be listed.
     pub seen: bool,
+    /// Its number in the kernel, where no sidecar told it.
+    pub number: Option<u64>,
     /// The limit that the storage holds; absent where it does not say.
     pub limit: Option<Held>,
     pub note: Option<ScopeNote>,
@@ -60,9 +60,23 @@ pub(super) struct FoundScope {
 pub(super) struct Contents {
     /// The part of the registry that no sidecar holds.
     pub owners: Option<String>,
+    /// There is, or may be, a file with that part, which could not be read.
+    pub owners_unread: bool,
     pub scopes: BTreeMap<String, FoundScope>,
-    /// What could not be read.
+    /// What means nothing.
     pub notes: Vec<String>,
+    /// What the storage did not hand out.
+    pub gaps: Vec<String>,
+}
+
+/// What looking at paths came to.
+#[derive(Default)]
+pub(super) struct Looked {
+    pub sites: Vec<Site>,
+    /// Markers that mean nothing.
+    pub notes: Vec<String>,
+    /// Places of which the storage does not say whether a volume is there.
+    pub gaps: Vec<String>,
 }
 
 /// A volume by its marker.
@@ -78,8 +92,13 @@ pub(super) struct Site {
 impl Site {
     /// As steps and drivers name it.
     pub fn at(&self) -> VolumeAt {
-        let volume = Volume { path: self.path.display().to_string(), ..self.marker.volume.clone() };
-        VolumeAt::new(self.marker.registry, &self.marker.name, &volume)
+        Site::at_path(&self.path, &self.marker)
+    }
+
+    /// The same of its parts.
+    pub fn at_path(path: &Path, marker: &Marker) -> VolumeAt {
+        let volume = Volume { path: path.display().to_string(), id: marker.id, ..marker.volume.clone() };
+        VolumeAt::new(marker.registry, &marker.name, &volume)
     }
 
     /// How much it is to be taken for the volume of its name.
@@ -88,32 +107,43 @@ impl Site {
     }
 }
 
-/// The volumes at these paths, and a note for each marker that cannot be read.
-pub(super) fn sites(paths: &[PathBuf]) -> Result<(Vec<Site>, Vec<String>)> {
-    let (mut found, mut notes) = (Vec::new(), Vec::new());
-    let answers = apart::each(paths, look::PATIENCE, |path| match site(path) {
-        Ok(site) => (site, None),
-        Err(error) => (None, Some(error.message)),
-    })?;
+/// True where an error only says that there is nothing of the kind.
+fn is_nothing(error: &Error) -> bool {
+    let errno = error.details.get("errno").and_then(|errno| errno.as_str());
+    errno.is_some_and(|errno| ["ENOENT", "ENOTDIR", "ELOOP"].contains(&errno))
+}
+
+/// True where the storage did not hand out a file: not where it means nothing, or is none.
+fn is_refusal(error: &Error) -> bool {
+    error.details.contains_key("errno") && !is_nothing(error)
+}
+
+/// The volumes at these paths.
+pub(super) fn sites(paths: &[PathBuf]) -> Result<Looked> {
+    let mut looked = Looked::default();
+    let answers =
+        apart::each(paths, look::PATIENCE, |path| site(path).map_err(|e| (is_refusal(&e), e.message)))?;
     for (path, answer) in paths.iter().zip(answers) {
         match answer {
-            Some((site, note)) => {
-                found.extend(site);
-                notes.extend(note);
-            }
-            None => notes.push(format!("{} does not answer", path.display())),
+            Some(Ok(site)) => looked.sites.extend(site),
+            Some(Err((false, note))) => looked.notes.push(note),
+            Some(Err((true, gap))) => looked.gaps.push(gap),
+            None => looked.gaps.push(format!("{} does not answer", path.display())),
         }
     }
-    Ok((found, notes))
+    Ok(looked)
 }
 
 fn site(path: &Path) -> Result<Option<Site>> {
-    // What cannot be opened as a directory is no volume.
-    let Ok(dir) = Dir::open(path) else { return Ok(None) };
+    let dir = match Dir::open(path).map_err(Error::from) {
+        // What is no directory is no volume.
+        Err(error) if is_nothing(&error) => return Ok(None),
+        dir => dir?,
+    };
     let Some(marker) = read(&dir, MARKER)? else { return Ok(None) };
     // What is wrong with it is told when it is used.
     let siblings = dir.open_dir(PRIVATE).ok().and_then(|private| {
-        let part = Registry::parse(files::read(&private, FILE, MOST_OWNERS).ok()??, PathBuf::new()).ok()?;
+        let part = Registry::parse(files::read(&private, FILE, owners::MOST).ok()??, PathBuf::new()).ok()?;
         let all = part.all::<Volume>().ok()?.into_iter();
         Some(all.map(|(_, volume)| (volume.id, PathBuf::from(volume.path))).collect())
     });
@@ -125,7 +155,8 @@ pub(super) fn contents(volumes: &[VolumeAt]) -> Result<Vec<Option<Contents>>> {
     Ok(apart::each(volumes, look::SILENCE, |at| {
         let mut contents = Contents::default();
         if let Err(error) = gather(at, &mut contents) {
-            contents.notes.push(error.message);
+            contents.owners_unread |= contents.owners.is_none();
+            contents.gaps.push(error.message);
         }
         contents
     })?)
@@ -136,29 +167,21 @@ fn gather(at: &VolumeAt, contents: &mut Contents) -> Result<()> {
     for name in hex_names(&volume, 32)? {
         contents.scopes.entry(name).or_default().exists = true;
     }
-    if let Ok(private) = volume.open_dir(PRIVATE) {
-        match files::read(&private, FILE, MOST_OWNERS).map(|bytes| bytes.map(String::from_utf8)) {
-            Ok(Some(Ok(text))) => contents.owners = Some(text),
-            Ok(None) => {}
-            Ok(Some(Err(_))) => contents.notes.push(format!("{} is not text", private.join(FILE).display())),
-            Err(error) => contents.notes.push(error.to_string()),
-        }
-        for name in hex_names(&private, 32)? {
-            match private.open_dir(&name) {
-                Ok(dir) => sidecars(&dir, contents.scopes.entry(name).or_default(), &mut contents.notes)?,
-                Err(error) => contents.notes.push(error.to_string()),
-            }
+    match volume.open_dir(PRIVATE).map_err(Error::from) {
+        Ok(private) => notes_of(&private, contents)?,
+        Err(error) if is_nothing(&error) => {}
+        Err(error) => {
+            contents.owners_unread = true;
+            contents.gaps.push(error.message);
         }
     }
     for (dir, scope) in &mut contents.scopes {
         let place = place(at, dir, scope);
         if scope.exists {
-            match at.driver().open_scope(&volume, &place) {
-                Ok(top) => {
-                    folders(&top, scope)?;
-                    scope.seen = true;
-                }
-                Err(error) => contents.notes.push(error.message),
+            match at.driver().open_scope(&volume, &place).and_then(|top| folders(&top, scope)) {
+                Ok(()) => scope.seen = true,
+                Err(error) if is_nothing(&error) => contents.notes.push(error.message),
+                Err(error) => contents.gaps.push(error.message),
             }
         }
     }
@@ -166,12 +189,47 @@ fn gather(at: &VolumeAt, contents: &mut Contents) -> Result<()> {
     Ok(())
 }
 
+/// The part of the registry that no sidecar holds, and the sidecars.
+fn notes_of(private: &Dir, contents: &mut Contents) -> Result<()> {
+    let bytes = files::read(private, FILE, owners::MOST).map_err(Error::from);
+    match bytes.map(|bytes| bytes.map(String::from_utf8)) {
+        Ok(Some(Ok(text))) => contents.owners = Some(text),
+        Ok(None) => {}
+        Ok(Some(Err(_))) => {
+            contents.owners_unread = true;
+            contents.notes.push(format!("{} is not text", private.join(FILE).display()));
+        }
+        Err(error) => {
+            contents.owners_unread = true;
+            contents.tell(error);
+        }
+    }
+    for name in hex_names(private, 32)? {
+        let mut scope = contents.scopes.remove(&name).unwrap_or_default();
+        match private.open_dir(&name).map_err(Error::from) {
+            Ok(dir) => sidecars(&dir, &mut scope, contents)?,
+            Err(error) => contents.tell(error),
+        }
+        contents.scopes.insert(name, scope);
+    }
+    Ok(())
+}
+
+impl Contents {
+    /// Of a file, or of a directory of sidecars.
+    fn tell(&mut self, error: Error) {
+        let list = if is_refusal(&error) { &mut self.gaps } else { &mut self.notes };
+        list.push(error.message);
+    }
+}
+
 fn place<'a>(at: &'a VolumeAt, dir: &'a str, scope: &FoundScope) -> ScopeAt<'a> {
-    let kernel_id = scope.note.as_ref().and_then(|note| note.scope.kernel_id);
+    let told = scope.note.as_ref().and_then(|note| note.scope.kernel_id);
+    let kernel_id = told.or(scope.number);
     ScopeAt { volume: &at.path, dir, kernel_id, folders: at.folders }
 }
 
-fn sidecars(dir: &Dir, scope: &mut FoundScope, notes: &mut Vec<String>) -> Result<()> {
+fn sidecars(dir: &Dir, scope: &mut FoundScope, contents: &mut Contents) -> Result<()> {
     for name in dir.names()? {
         let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".yaml")) else { continue };
         let file = format!("{stem}.yaml");
@@ -182,7 +240,9 @@ fn sidecars(dir: &Dir, scope: &mut FoundScope, notes: &mut Vec<String>) -> Resul
             }
             _ => continue,
         };
-        notes.extend(told.err().map(|error| error.message));
+        if let Err(error) = told {
+            contents.tell(error);
+        }
     }
     Ok(())
 }
@@ -192,20 +252,28 @@ fn folders(top: &Dir, scope: &mut FoundScope) -> Result<()> {
         scope.folders.entry(digits).or_default().places.push(place);
     };
     for (name, place) in [(".trash", Place::Trash), (".staging", Place::Staging)] {
-        if let Ok(dir) = top.open_beneath(Path::new(name)) {
+        if let Some(dir) = beneath(top, name)? {
             hex_names(&dir, 32)?.into_iter().for_each(|digits| note(digits, place));
         }
     }
     for first in hex_names(top, 2)? {
-        let Ok(above) = top.open_beneath(Path::new(&first)) else { continue };
+        let Some(above) = beneath(top, &first)? else { continue };
         for second in hex_names(&above, 2)? {
-            let Ok(dir) = above.open_beneath(Path::new(&second)) else { continue };
+            let Some(dir) = beneath(&above, &second)? else { continue };
             for rest in hex_names(&dir, 28)? {
                 note(format!("{first}{second}{rest}"), Place::Home);
             }
         }
     }
     Ok(())
+}
+
+/// A directory of vfadm's own; `None` where there is none.
+fn beneath(dir: &Dir, name: &str) -> Result<Option<Dir>> {
+    match dir.open_beneath(Path::new(name)).map_err(Error::from) {
+        Err(error) if is_nothing(&error) => Ok(None),
+        dir => dir.map(Some),
+    }
 }
 
 /// The directories whose names are so many hexadecimal digits.
@@ -224,14 +292,50 @@ fn is_hex(name: &str, digits: usize) -> bool {
     name.len() == digits && name.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
+/// The number of each scope of which no sidecar tells it, by what the kernel charges.
+fn numbers(at: &VolumeAt, contents: &mut Contents) {
+    for (dir, scope) in &mut contents.scopes {
+        let told = scope.note.as_ref().is_some_and(|note| note.scope.kernel_id.is_some());
+        if !scope.seen || told {
+            continue;
+        }
+        let paths = scope.folders.iter().flat_map(|(digits, folder)| {
+            let path = |place: &Place| match place {
+                Place::Home => {
+                    Some(PathBuf::from(format!("{}/{}/{}", &digits[..2], &digits[2..4], &digits[4..])))
+                }
+                Place::Trash => Some(Path::new(".trash").join(digits)),
+                // On its way from another scope.
+                Place::Staging => None,
+            };
+            folder.places.iter().filter_map(path).collect::<Vec<_>>()
+        });
+        let paths: Vec<PathBuf> = paths.collect();
+        let read = at.driver().number_of(&place(at, dir, scope), &paths);
+        match read {
+            Ok(Some(number)) => scope.number = Some(number),
+            Ok(None) => contents.notes.push(format!(
+                "nothing tells which number the quota scope {dir} on '{}' has in the kernel: no limit of it can be \
+                 read or set",
+                at.name
+            )),
+            Err(error) => contents.notes.push(error.message),
+        }
+    }
+}
+
 fn limits(at: &VolumeAt, contents: &mut Contents) {
     if !at.storage.driver.limits_scopes() || !quota::is_set_here(&at.storage) {
         return;
     }
+    let wants_number = at.driver().wants_kernel_id();
+    if wants_number {
+        numbers(at, contents);
+    }
     let known: Vec<String> = contents
         .scopes
         .iter()
-        .filter(|(_, scope)| scope.seen && (scope.note.is_some() || !at.driver().wants_kernel_id()))
+        .filter(|(dir, scope)| scope.seen && (!wants_number || place(at, dir, scope).kernel_id.is_some()))
         .map(|(dir, _)| dir.clone())
         .collect();
     let places: Vec<ScopeAt<'_>> = known.iter().map(|dir| place(at, dir, &contents.scopes[dir])).collect();

@@ -15,6 +15,7 @@ use crate::domain::permission::Level;
 use crate::domain::record::{LimitSource, Record, Scope, Status, VFolder, Volume};
 use crate::domain::size::Limit;
 use crate::ops::sidecar::note::{FolderNote, Marker};
+use crate::plan::VolumeAt;
 use crate::registry::{Change, Registry, now};
 
 /// A volume that was found: where, its marker, and what stands on it.
@@ -31,6 +32,8 @@ pub(super) struct Merged {
     pub notes: Vec<String>,
     /// Records beside which something else is written than was found there: section and key.
     pub differ: BTreeSet<(&'static str, String)>,
+    /// Where a list of users and projects stands of which nothing was used.
+    pub unused: Vec<VolumeAt>,
 }
 
 struct Merge<'a> {
@@ -52,7 +55,7 @@ struct Spot<'a> {
 /// Brings what was found into `registry`, which has settings and nothing else. `core` is the part of the registry that no
 /// sidecar holds.
 pub(super) fn merge(registry: Registry, volumes: &[FoundVolume], core: Option<&Registry>) -> Result<Merged> {
-    let into = Merged { registry, notes: Vec::new(), differ: BTreeSet::new() };
+    let into = Merged { registry, notes: Vec::new(), differ: BTreeSet::new(), unused: Vec::new() };
     let mut merge = Merge {
         into,
         owners: Owners::gather(volumes, core)?,
@@ -149,6 +152,10 @@ impl Merge<'_> {
                 ));
             }
             (scope.limit, scope.source) = (held.bytes, LimitSource::Set);
+            self.into.differ.insert((Scope::SECTION, key.clone()));
+        }
+        if scope.kernel_id.is_none() && found.number.is_some() {
+            scope.kernel_id = found.number;
             self.into.differ.insert((Scope::SECTION, key.clone()));
         }
         if noted.is_none() {
