@@ -2,6 +2,7 @@
 
 mod faults;
 mod numbers;
+mod places;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

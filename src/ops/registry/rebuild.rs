@@ -283,7 +283,10 @@ fn sites(
     let siblings = |found: &[Site]| -> Vec<(Uuid, PathBuf)> {
         found.iter().filter_map(|site| site.siblings.clone()).flatten().collect()
     };
-    look_at(siblings(&found).into_iter().map(|(_, path)| path).collect(), true, &mut found)?;
+    let mut told: Vec<PathBuf> = siblings(&found).into_iter().map(|(_, path)| path).collect();
+    // What was found may be a copy of what is still where it was.
+    told.extend(found.iter().map(|site| PathBuf::from(&site.marker.volume.path)));
+    look_at(told, true, &mut found)?;
     let known = siblings(&found);
     let is_there = |id: &Uuid| found.iter().any(|site| site.marker.id == *id);
     if known.is_empty() || !known.iter().all(|(id, _)| is_there(id)) {
@@ -384,7 +387,8 @@ fn core(volumes: &[FoundVolume], id: Uuid, notes: &mut Vec<String>) -> Core {
     }
     if newest.is_none() {
         notes.push(
-            "no volume has the list of all users and projects: only those that own or share something come back"
+            "no volume has the list of all users and projects: only those that own or share something come back; a volume \
+             that is missing is named with --volume PATH"
                 .to_owned(),
         );
     }
