@@ -1,12 +1,19 @@
-//! Hostile input for the tests of parsers: real samples cut, flipped, spliced, repeated; the same ones in every run.
+//! Hostile input for the tests of parsers: real samples cut, flipped, spliced, repeated; the same ones in every run. What a
+//! parser fails over is made smaller by proptest before it is told.
 //! `VFADM_HOSTILE_ROUNDS` asks for more of the random ones.
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 /// A parser that takes longer for one input hangs: what is quadratic in [`HUGE`] does, unoptimized on a busy
 /// machine.
 const LONGEST: Duration = Duration::from_secs(5);
-const ROUNDS: u64 = 300;
+const ROUNDS: u32 = 300;
 /// Samples up to this length have each of their bits flipped.
 const SMALL: usize = 256;
 const HUGE: usize = 128 << 10;
@@ -45,25 +52,34 @@ const TOKENS: [&str; 30] = [
     "ü😀",
 ];
 
-/// xorshift: the same numbers in every run.
-pub(crate) struct Numbers(u64);
-
-impl Numbers {
-    pub(crate) fn new() -> Numbers {
-        Numbers(0x9e37_79b9_7f4a_7c15)
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound.max(1) as u64) as usize
-    }
+/// How many random inputs a sample is made into.
+fn rounds() -> u32 {
+    std::env::var("VFADM_HOSTILE_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS)
 }
 
-/// How many random inputs a sample is made into.
-pub(crate) fn rounds() -> u64 {
-    std::env::var("VFADM_HOSTILE_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS)
+/// One random change of a sample.
+#[derive(Clone, Debug)]
+enum Edit {
+    Cut(Index, Index),
+    Repeat(Index, Index),
+    /// The rest of another sample in the place of a part.
+    Splice(Index, Index, Index, Index),
+    Byte(Index, u8),
+    /// A number where one was.
+    Number(Index, &'static str),
+    Token(Index, &'static str),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let at = any::<Index>;
+    prop_oneof![
+        (at(), at()).prop_map(|(a, b)| Edit::Cut(a, b)),
+        (at(), at()).prop_map(|(a, b)| Edit::Repeat(a, b)),
+        (at(), at(), at(), at()).prop_map(|(a, b, other, from)| Edit::Splice(a, b, other, from)),
+        (at(), any::<u8>()).prop_map(|(at, byte)| Edit::Byte(at, byte)),
+        (at(), select(&TOKENS[..8])).prop_map(|(at, token)| Edit::Number(at, token)),
+        (at(), select(&TOKENS[..])).prop_map(|(at, token)| Edit::Token(at, token)),
+    ]
 }
 
 /// Tells the input that a parser panicked over.
@@ -88,7 +104,6 @@ fn feed(bytes: &[u8], parse: &mut impl FnMut(&[u8])) {
 
 /// Hands a parser everything that is made of the samples. It asserts what has to hold, and must not panic or hang.
 pub(crate) fn each(samples: &[&[u8]], mut parse: impl FnMut(&[u8])) {
-    let mut numbers = Numbers::new();
     for sample in samples {
         (0..=sample.len()).for_each(|cut| feed(&sample[..cut], &mut parse));
         (0..sample.len()).for_each(|cut| feed(&sample[cut..], &mut parse));
@@ -97,9 +112,14 @@ pub(crate) fn each(samples: &[&[u8]], mut parse: impl FnMut(&[u8])) {
             flipped[at.0] ^= 1 << at.1;
             feed(&flipped, &mut parse);
         }
-        for _ in 0..rounds() {
-            feed(&spoiled(sample, samples, &mut numbers), &mut parse);
-        }
+        let config = Config { cases: rounds(), failure_persistence: None, ..Config::default() };
+        let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+        let cell = RefCell::new(&mut parse);
+        let tried = runner.run(&vec(edit(), 1..5), |edits| {
+            feed(&spoiled(sample, samples, &edits), &mut **cell.borrow_mut());
+            Ok(())
+        });
+        tried.unwrap_or_else(|failed| panic!("{failed}"));
         feed(&sample.repeat(HUGE / sample.len().max(1)), &mut parse);
     }
     for piece in ["a", "9", " ", "\n", "\0", "/", ":", ",", "\"", "\\", "[", "{", "é"] {
@@ -114,32 +134,41 @@ pub(crate) fn each_text(samples: &[&str], mut parse: impl FnMut(&str)) {
     each(&samples, |bytes| parse(&String::from_utf8_lossy(bytes)));
 }
 
-/// A sample after one to four random changes.
-fn spoiled(sample: &[u8], samples: &[&[u8]], numbers: &mut Numbers) -> Vec<u8> {
+/// A sample after some random changes.
+fn spoiled(sample: &[u8], samples: &[&[u8]], edits: &[Edit]) -> Vec<u8> {
     let mut bytes = sample.to_vec();
-    for _ in 0..=numbers.below(4) {
-        let (a, b) = (numbers.below(bytes.len() + 1), numbers.below(bytes.len() + 1));
-        let (from, to) = (a.min(b), a.max(b));
-        match numbers.below(6) {
-            0 => drop(bytes.drain(from..to)),
-            1 => {
-                let part = bytes[from..to].to_vec();
-                bytes.splice(from..from, part);
+    for edit in edits {
+        let place = |at: &Index| at.index(bytes.len() + 1);
+        let part = |a: &Index, b: &Index| place(a).min(place(b))..place(a).max(place(b));
+        match edit {
+            Edit::Cut(a, b) => drop(bytes.drain(part(a, b))),
+            Edit::Repeat(a, b) => {
+                let part = part(a, b);
+                let copy = bytes[part.clone()].to_vec();
+                bytes.splice(part.start..part.start, copy);
             }
-            2 => {
-                let other = samples[numbers.below(samples.len())];
-                let part = other[numbers.below(other.len() + 1)..].to_vec();
-                bytes.splice(from..to, part);
+            Edit::Splice(a, b, other, from) => {
+                let other = samples[other.index(samples.len())];
+                let rest = other[from.index(other.len() + 1)..].to_vec();
+                bytes.splice(part(a, b), rest);
             }
-            3 if from < bytes.len() => bytes[from] = numbers.below(256) as u8,
-            // A number where one was.
-            4 => {
+            Edit::Byte(at, byte) => {
+                let at = place(at);
+                if let Some(there) = bytes.get_mut(at) {
+                    *there = *byte;
+                }
+            }
+            Edit::Number(at, token) => {
                 let digit = |byte: &u8| byte.is_ascii_digit();
-                let begin = bytes[from..].iter().position(digit).map_or(bytes.len(), |at| from + at);
+                let at = place(at);
+                let begin = bytes[at..].iter().position(digit).map_or(bytes.len(), |found| at + found);
                 let length = bytes[begin..].iter().take_while(|byte| digit(byte)).count();
-                bytes.splice(begin..begin + length, TOKENS[numbers.below(8)].bytes());
+                bytes.splice(begin..begin + length, token.bytes());
             }
-            _ => drop(bytes.splice(from..from, TOKENS[numbers.below(TOKENS.len())].bytes())),
+            Edit::Token(at, token) => {
+                let at = place(at);
+                bytes.splice(at..at, token.bytes());
+            }
         }
     }
     bytes
@@ -186,4 +215,13 @@ pub(crate) fn each_yaml(samples: &[&str], length: usize, mut parse: impl FnMut(&
         }
     });
     bombs(length.min(BOMB)).iter().for_each(|bomb| feed(bomb, &mut parse));
+}
+
+#[test]
+fn what_a_parser_fails_over_is_told_as_the_least_of_it() {
+    let fussy =
+        || each(&[b"one: 1\n"], |bytes| assert!(!bytes.starts_with(b"one") || !bytes.contains(&0x1b)));
+    let panic = std::panic::catch_unwind(fussy).expect_err("a parser that panics");
+    let told = panic.downcast_ref::<String>().expect("a message");
+    assert!(told.contains("minimal failing input: edits = [\n    Token("), "{told}");
 }

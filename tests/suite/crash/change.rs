@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use regex::Regex;
 
@@ -12,7 +13,7 @@ use super::{inject, points, traced};
 use crate::suite::consistency::{assert_whole, no_intents, records, records_of};
 use crate::support::{Lab, Output, system};
 
-/// A command, and what is typed before it. `{invitation}` is the id of the one that is pending, `{root}` the root.
+/// A command, and what is typed before it; `wait` waits for a second. `{invitation}` is the id of the one that is pending, `{root}` the root.
 pub(super) struct Change {
     pub(super) before: &'static [&'static str],
     /// What a copy of the root's files does not bring back: typed before each try.
@@ -41,7 +42,10 @@ impl Kept<'_> {
             line.replace("{invitation}", &pending).replace("{root}", lab.root.to_str().unwrap())
         };
         for line in change.before {
-            lab.ok(&filled(line));
+            match *line {
+                "wait" => std::thread::sleep(Duration::from_millis(1100)),
+                line => drop(lab.ok(&filled(line))),
+            }
         }
         let copy = lab.dir().join("kept").display().to_string();
         system("/bin/cp", &["-a", lab.root.to_str().unwrap(), &copy]);

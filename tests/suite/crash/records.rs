@@ -12,6 +12,8 @@ const SHARED: &[&str] =
     &["vfolder create project/ml/sets --perm ro", "vfolder share project/ml/sets --with bob --perm rw"];
 const SECOND: &[&str] = &["volume add second {root}/second --quota none"];
 const SESSION: &[&str] = &[DATA, "session start s1 --user alice -m data"];
+/// Its lease is over when the command begins.
+const OVER: &[&str] = &[DATA, "session start s1 --user alice -m data --lease 1s", "wait"];
 const TRASH: &[&str] =
     &[DATA, "vfolder create alice/more", "vfolder delete alice/data", "vfolder delete alice/more"];
 
@@ -35,6 +37,7 @@ const CHANGES: &[Change] = &[
     one(SECOND, "volume remove second --yes"),
     one(&[DATA], "session start s1 --user alice -m data"),
     one(SESSION, "session stop s1"),
+    one(OVER, "session prune"),
     one(&["user set bob --max-vfolders 3"], "registry undo"),
     one(
         &[DATA, "vfolder invite alice/data bob --perm rw", "invitation accept {invitation} --as bob"],
