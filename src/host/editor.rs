@@ -10,10 +10,15 @@ use super::{program, signals};
 /// The editors that are tried where the environment names none.
 const EDITORS: [&str; 2] = ["sensible-editor", "vi"];
 
-/// The command line of the editor: `VISUAL`, `EDITOR`, else what is installed.
-fn command() -> Result<String> {
+/// What the environment names as the editor: `VISUAL`, else `EDITOR`.
+pub fn named() -> Option<String> {
     let named = ["VISUAL", "EDITOR"].into_iter().filter_map(|name| std::env::var(name).ok());
-    if let Some(line) = named.into_iter().find(|line| !line.trim().is_empty()) {
+    named.into_iter().find(|line| !line.trim().is_empty())
+}
+
+/// The command line of the editor that is named, else of what is installed.
+fn command() -> Result<String> {
+    if let Some(line) = named() {
         return Ok(line);
     }
     let found = EDITORS.into_iter().find_map(program::find);

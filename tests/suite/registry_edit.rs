@@ -333,3 +333,14 @@ fn the_text_of_an_edit_that_was_killed_is_named_by_the_next_one() {
     fs::remove_file(&left).unwrap();
     edit(&lab, "true", &[]).exits(0).quiet();
 }
+
+#[test]
+fn without_a_terminal_the_editor_has_to_be_named() {
+    let lab = lab();
+    let out = lab.command(["registry", "edit"]).env_remove("EDITOR").env_remove("VISUAL").output().unwrap();
+    Output::of("vfadm registry edit".to_owned(), &out).exits(2).says(&[
+        "there is no terminal for an editor",
+        "hint: name one that needs none, in the environment, as VISUAL or EDITOR",
+    ]);
+    assert_eq!(kept(&lab), [""; 0].map(PathBuf::from));
+}

@@ -13,7 +13,7 @@ use super::{Held, hold, read_file};
 use crate::domain::error::{Error, Result};
 use crate::domain::text::shell_path;
 use crate::host::dir::{Dir, create_file};
-use crate::host::{editor, files};
+use crate::host::{editor, files, terminal};
 use crate::ops::{Context, Done, sidecar};
 use crate::plan::{self, Outcome, Plan};
 use crate::registry::difference::{difference, lines};
@@ -76,8 +76,13 @@ impl Edit {
         self.folder.join(&self.name)
     }
 
-    /// Opens the editor and stays until it ends.
+    /// Opens the editor and stays until it ends. Without a terminal it has to be named: what is installed would wait for ever
+    /// (exit 2).
     pub fn run(&self) -> Result<()> {
+        if editor::named().is_none() && !terminal::wanted() {
+            return Err(Error::usage("there is no terminal for an editor")
+                .hint("name one that needs none, in the environment, as VISUAL or EDITOR"));
+        }
         Ok(editor::edit(&self.path())?)
     }
 
