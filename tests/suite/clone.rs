@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::support::{Lab, MIB, Output, Snapshot, VFADM, system, wait_until, words};
+use crate::support::{Lab, MIB, Snapshot, VFADM, system, wait_until, words};
 
 use super::consistency::{assert_whole, no_intents};
 
@@ -25,16 +25,6 @@ fn furnished(lab: Lab) -> Lab {
     fs::write(lab.path("alice/data").join("file"), "kept").unwrap();
     lab.ok("vfolder create project/ml/sets --perm ro");
     lab
-}
-
-/// Kills a clone while it copies: at the first owner that it gives to something.
-#[track_caller]
-fn cut_off(lab: &Lab, line: &str) {
-    let mut strace = Command::new("/usr/bin/strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "--trace=fchown,fchownat"]);
-    strace.args(["--inject=fchown,fchownat:signal=KILL:when=1", VFADM]).args(words(line));
-    let out = strace.env_clear().env("VFADM_ROOT", &lab.root).output().expect("strace starts");
-    Output::of(line.to_owned(), &out).exits(137);
 }
 
 fn fill(folder: &Path, files: u32) {
@@ -237,7 +227,7 @@ fn nobody_sees_it_before_it_is_whole_and_it_can_be_gone_on_with_begun_again_or_d
         ("vfolder delete bob/copy --purge --yes", 0),
         ("user remove bob --purge --yes", 0),
     ] {
-        cut_off(&lab, "vfolder clone alice/data bob/copy");
+        lab.cut_off("vfolder clone alice/data bob/copy");
         let shown = lab.json("vfolder show bob/copy");
         assert_eq!(
             (&shown["status"], &shown["clone"]),

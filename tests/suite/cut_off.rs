@@ -3,21 +3,10 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::check::{codes, populated};
 use super::consistency::no_intents;
-use crate::support::{Lab, Output, VFADM, system, words};
-
-/// Kills a command line at its first change of an owner.
-#[track_caller]
-fn cut_off(lab: &Lab, line: &str) {
-    let mut strace = Command::new("/usr/bin/strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "--trace=fchown,fchownat"]);
-    strace.args(["--inject=fchown,fchownat:signal=KILL:when=1", VFADM]).args(words(line));
-    let out = strace.env_clear().env("VFADM_ROOT", &lab.root).output().expect("strace starts");
-    Output::of(line.to_owned(), &out).exits(137);
-}
+use crate::support::{Lab, system};
 
 fn intents(lab: &Lab) -> usize {
     fs::read_dir(lab.root.join(".vfadm/intents")).unwrap().count()
@@ -30,7 +19,7 @@ fn site() -> (Lab, PathBuf) {
     fs::create_dir(&volume).unwrap();
     lab.ok(&format!("volume add x {} --quota none", volume.display()));
     lab.ok("volume set local --default");
-    cut_off(&lab, "vfolder create alice/y --volume x");
+    lab.cut_off("vfolder create alice/y --volume x");
     assert_eq!(intents(&lab), 1);
     fs::rename(&volume, lab.dir().join("x.gone")).unwrap();
     fs::create_dir(&volume).unwrap();

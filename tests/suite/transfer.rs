@@ -31,16 +31,6 @@ fn two_volumes() -> Lab {
     lab
 }
 
-/// Kills a transfer while it copies: at the first owner that it gives to something.
-#[track_caller]
-fn cut_off(lab: &Lab, line: &str) {
-    let mut strace = Command::new("/usr/bin/strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "--trace=fchown,fchownat"]);
-    strace.args(["--inject=fchown,fchownat:signal=KILL:when=1", VFADM]).args(words(line));
-    let out = strace.env_clear().env("VFADM_ROOT", &lab.root).output().expect("strace starts");
-    Output::of(line.to_owned(), &out).exits(137);
-}
-
 #[track_caller]
 fn kept(lab: &Lab, folder: &str) {
     let text = fs::read_to_string(lab.path(folder).join("file"));
@@ -207,7 +197,7 @@ fn while_it_is_under_way_nobody_has_it_and_its_place_is_kept() {
     let lab = two_volumes();
     lab.ok("user set bob --max-vfolders 2");
     lab.ok("vfolder create bob/other --volume second");
-    cut_off(&lab, "vfolder transfer alice/data bob --volume second");
+    lab.cut_off("vfolder transfer alice/data bob --volume second");
     let shown = lab.json("vfolder show alice/data");
     assert_eq!(shown["status"], "copying", "{shown}");
     assert_eq!(shown["transfer"], json!({"to": "user/bob", "volume": "second"}));
@@ -248,7 +238,7 @@ fn while_it_is_under_way_nobody_has_it_and_its_place_is_kept() {
 #[test]
 fn a_transfer_that_was_cut_off_can_be_taken_back() {
     let lab = two_volumes();
-    cut_off(&lab, "vfolder transfer alice/data bob --volume second");
+    lab.cut_off("vfolder transfer alice/data bob --volume second");
     let planned = lab.json("vfolder transfer alice/data alice --dry-run");
     assert!(planned["steps"][0].as_str().unwrap().starts_with("remove the copy "), "{planned}");
     let back = lab.json("vfolder transfer alice/data alice");
@@ -434,7 +424,7 @@ fn what_is_opened_after_it_was_looked_at_keeps_the_original() {
 fn a_volume_that_a_folder_is_going_to_stays() {
     let lab = two_volumes();
     let second = lab.dir().join("second");
-    cut_off(&lab, "vfolder transfer alice/data bob --volume second");
+    lab.cut_off("vfolder transfer alice/data bob --volume second");
     for place in ["second", "local"] {
         lab.fails(4, &format!("volume remove {place} --yes"));
     }
@@ -471,7 +461,7 @@ fn after_it_was_copied_there_is_only_the_way_on() {
     let lab = two_volumes();
     let line = "vfolder transfer alice/data bob --volume second";
     let text = || lab.registry_text();
-    cut_off(&lab, line);
+    lab.cut_off(line);
     let edited = text().replace("\"boot_id\"", "\"copied\":true,\"boot_id\"");
     fs::write(lab.registry(), edited).unwrap();
     let refused = lab.fails(4, "vfolder delete alice/data");

@@ -123,6 +123,16 @@ impl Lab {
         self.run(line).exits(code)
     }
 
+    /// Kills a command line at the first owner that it gives to something: a clone or transfer while it copies.
+    #[track_caller]
+    pub fn cut_off(&self, line: &str) {
+        let mut strace = Command::new("/usr/bin/strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "--trace=fchown,fchownat"]);
+        strace.args(["--inject=fchown,fchownat:signal=KILL:when=1"]).arg(vfadm()).args(words(line));
+        let out = strace.env_clear().env("VFADM_ROOT", &self.root).output().expect("strace starts");
+        Output::of(line.to_owned(), &out).exits(137);
+    }
+
     /// The document that a command line prints with `-o json`.
     #[track_caller]
     pub fn json(&self, line: &str) -> Value {

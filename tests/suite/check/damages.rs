@@ -71,6 +71,14 @@ pub fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
+/// Moves a folder to where unfinished ones are.
+pub fn to_staging(lab: &Lab, folder: &str) {
+    let staging = scope_of(lab, folder).join(".staging");
+    fs::create_dir_all(&staging).unwrap();
+    mode(&staging, 0o700);
+    fs::rename(lab.path(folder), staging.join(digits(lab, folder))).unwrap();
+}
+
 /// An unknown id.
 const ID: &str = "0123456789abcdef0123456789abcdef";
 
@@ -231,10 +239,7 @@ pub const DAMAGES: &[Damage] = &[
         code: "work_cut_off",
         what: "one that was never made",
         make: |lab| {
-            let staging = scope_of(lab, "alice/data").join(".staging");
-            fs::create_dir_all(&staging).unwrap();
-            mode(&staging, 0o700);
-            fs::rename(lab.path("alice/data"), staging.join(digits(lab, "alice/data"))).unwrap();
+            to_staging(lab, "alice/data");
             replace_all(lab, "alice/data", "\"ready\"", "\"creating\"");
         },
         repair: Losing,

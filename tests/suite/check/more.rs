@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{chown, symlink};
 
 use super::damages::Repair::{ByHand, Harmless};
-use super::damages::{Damage, edit, forget, mode, replace_all};
+use super::damages::{Damage, edit, forget, mode, replace_all, to_staging};
 use super::{digits, scope_of, sidecar};
 
 pub const MORE: &[Damage] = &[
@@ -24,10 +24,7 @@ pub const MORE: &[Damage] = &[
         code: "vfolder_unrecorded",
         what: "one that was whole was moved to .staging, and its record taken out",
         make: |lab| {
-            let staging = scope_of(lab, "alice/data").join(".staging");
-            fs::create_dir_all(&staging).unwrap();
-            mode(&staging, 0o700);
-            fs::rename(lab.path("alice/data"), staging.join(digits(lab, "alice/data"))).unwrap();
+            to_staging(lab, "alice/data");
             forget(lab, "user/alice/data");
         },
         repair: Harmless,
