@@ -21,7 +21,9 @@ pub fn stale(registry: &Registry, gone: &[&str]) -> Result<Vec<(String, Uuid)>> 
     let mut stale = Vec::new();
     for (name, mark) in places::all()? {
         let Some(mark) = mark else {
-            stale.push((name, Uuid::nil()));
+            if !registry.contains::<Session>(&name) {
+                stale.push((name, Uuid::nil()));
+            }
             continue;
         };
         if mark.registry != registry.header.registry {

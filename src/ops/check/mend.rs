@@ -151,7 +151,7 @@ fn notes_of(registry: &Registry, volume: &str) -> Result<Option<Dir>> {
 }
 
 /// The id of a folder by its path below its scope.
-fn id_at(place: &str) -> Option<Uuid> {
+pub fn id_at(place: &str) -> Option<Uuid> {
     let digits = match place.split_once('/') {
         Some((".staging" | ".trash", digits)) => digits.to_owned(),
         _ => place.replace('/', ""),
@@ -294,7 +294,7 @@ pub fn number_of(at: &VolumeAt, dir: &str) -> Result<Option<u64>> {
 }
 
 /// The paths of what lies in the places of folders in a scope.
-fn folders_in(top: &Dir) -> Result<Vec<PathBuf>> {
+pub fn folders_in(top: &Dir) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let list = |below: &Path, length: usize| -> Result<Vec<PathBuf>> {
         let dir = match top.open_beneath(below) {
@@ -315,7 +315,8 @@ fn folders_in(top: &Dir) -> Result<Vec<PathBuf>> {
     };
     found.extend(list(Path::new(".trash"), 32)?);
     for first in list(Path::new("."), 2)? {
-        for second in list(&first, 2)? {
+        let first = first.strip_prefix(".").unwrap_or(&first);
+        for second in list(first, 2)? {
             found.extend(list(&second, 28)?);
         }
     }

@@ -91,7 +91,8 @@ impl Disk<'_> {
     /// name, and nobody may take the folders for lost.
     fn holds_known(&mut self, path: &Path, top: &Dir, dir: &str) -> Result<bool> {
         let mut owners: BTreeMap<Owner, Vec<Uuid>> = BTreeMap::new();
-        for id in ids_in(&top.open_dir(dir)?)? {
+        let places = mend::folders_in(&top.open_dir(dir)?)?;
+        for id in places.iter().filter_map(|place| mend::id_at(place.to_str()?)) {
             if let Some(folder) = self.known.folder(id).filter(|folder| folder.record.volume == self.at.name)
             {
                 owners.entry(folder.owner.clone()).or_default().push(id);
@@ -118,25 +119,4 @@ impl Disk<'_> {
         }
         Ok(!owners.is_empty())
     }
-}
-
-/// The ids of what lies in a directory as folders lie in a scope.
-fn ids_in(scope: &Dir) -> Result<Vec<Uuid>> {
-    let mut found = Vec::new();
-    let names = |dir: &Dir, count: usize| -> Result<Vec<String>> {
-        let names = dir.names()?.into_iter().filter_map(|name| name.into_string().ok());
-        Ok(names.filter(|name| digits(name, count)).collect())
-    };
-    if let Ok(trash) = scope.open_beneath(Path::new(".trash")) {
-        found.extend(names(&trash, 32)?.iter().filter_map(|name| Uuid::parse_str(name).ok()));
-    }
-    for first in names(scope, 2)? {
-        let Ok(outer) = scope.open_beneath(Path::new(&first)) else { continue };
-        for second in names(&outer, 2)? {
-            let Ok(inner) = outer.open_beneath(Path::new(&second)) else { continue };
-            let ids = names(&inner, 28)?.into_iter();
-            found.extend(ids.filter_map(|rest| Uuid::parse_str(&format!("{first}{second}{rest}")).ok()));
-        }
-    }
-    Ok(found)
 }

@@ -98,7 +98,7 @@ fn losses_that_come_to_light_by_mending_are_left_and_told() {
     fs::set_permissions(&staging, fs::Permissions::from_mode(0o700)).unwrap();
     let damage = DAMAGES.iter().find(|d| d.what.contains("a project and all that it has")).unwrap();
     (damage.make)(&lab);
-    assert_eq!(codes(&lab), ["scope_unowned"]);
+    assert_eq!(codes(&lab), ["scope_unowned", "owners_stale"]);
     let out = lab.run("-o json check --repair --yes");
     assert_eq!((out.code, left(&out)), (10, vec!["staging_left".to_owned()]), "{out:?}");
     assert!(copy.exists());
