@@ -396,7 +396,11 @@ pub const DAMAGES: &[Damage] = &[
     Damage {
         code: "owners_stale",
         what: "a list of users and projects was not finished",
-        make: |lab| fs::write(list(lab).with_file_name(".registry.yaml.new"), "vfadm: {").unwrap(),
+        make: |lab| {
+            let draft = list(lab).with_file_name(".registry.yaml.new");
+            fs::write(&draft, "vfadm: {").unwrap();
+            mode(&draft, 0o600);
+        },
         repair: Harmless,
     },
     Damage {

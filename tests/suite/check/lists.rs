@@ -1,6 +1,7 @@
 //! The lists of users and projects that volumes carry for a rebuild are kept up to date, or found and mended.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::suite::consistency::records;
@@ -85,7 +86,9 @@ fn two_volumes_carry_the_list_and_others_have_none() {
     assert_eq!(carry(), [true, false, true]);
     lab.ok("check").quiet();
     // A copy where none is expected is one that nobody keeps up to date.
-    fs::write(volumes[1].join(".vfadm/registry.yaml"), "vfadm: {").unwrap();
+    let copy = volumes[1].join(".vfadm/registry.yaml");
+    fs::write(&copy, "vfadm: {").unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(codes(&lab), ["owners_stale"]);
     lab.ok("check --repair");
     assert_eq!(carry(), [true, false, true]);
