@@ -181,10 +181,14 @@ fn lists(state: &State<'_>, volumes: &[(String, Volume)], found: &[Found]) -> Re
 /// What is at one wrong place only can be put right; where there are several, or one and nothing in the right place, an
 /// administrator decides, and no record is forgotten.
 fn once_each(registry: &Registry, found: &mut Vec<Found>) -> Result<()> {
-    let mut misplaced: BTreeMap<Uuid, usize> = BTreeMap::new();
-    for id in found.iter().filter(|f| f.finding.code == "vfolder_misplaced").filter_map(|f| f.folder) {
-        *misplaced.entry(id).or_default() += 1;
-    }
+    let counted = |code: &str| -> BTreeMap<Uuid, usize> {
+        let mut counted = BTreeMap::new();
+        for id in found.iter().filter(|f| f.finding.code == code).filter_map(|f| f.folder) {
+            *counted.entry(id).or_default() += 1;
+        }
+        counted
+    };
+    let (misplaced, unrecorded) = (counted("vfolder_misplaced"), counted("vfolder_unrecorded"));
     one_way_on(found);
     let mut elsewhere = BTreeSet::new();
     if !misplaced.is_empty() {
@@ -203,6 +207,13 @@ fn once_each(registry: &Registry, found: &mut Vec<Found>) -> Result<()> {
             let finding = Finding { loses_data: false, ..found.finding.clone() };
             found.finding =
                 finding.repair("its vfolders are at another place, which is told by itself: move it back");
+        }
+        if found.folder.is_some_and(|id| unrecorded.get(&id).is_some_and(|count| *count > 1))
+            && found.finding.code == "vfolder_unrecorded"
+        {
+            found.mend = Mend::ByHand;
+            let repair = "it is at several places: see which is the newest, and move the others away";
+            found.finding = found.finding.clone().repair(repair);
         }
         let Some(count) = found.folder.and_then(|id| misplaced.get(&id)) else { continue };
         let repair = match &*found.finding.code {

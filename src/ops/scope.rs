@@ -175,6 +175,27 @@ pub fn ensure(registry: &Registry, site: &Site, init: Option<Limit>, plan: &mut 
     make(registry, site, limit, source, plan)
 }
 
+/// Refuses to make a scope where one is that the registry does not know (exit 8): what is in it would be the new one's, and
+/// go with it should that be undone.
+fn require_nothing_there(place: &ScopePlace) -> Result<()> {
+    let volume = place.volume.open()?;
+    let is_free = match volume.stat(&place.dir)? {
+        None => true,
+        Some(_) => match volume.open_beneath(Path::new(&place.dir)) {
+            Ok(dir) => dir.is_empty()?,
+            Err(_) => false,
+        },
+    };
+    if is_free {
+        return Ok(());
+    }
+    Err(Error::storage(format!(
+        "{} is there already, and the registry has no such quota scope",
+        place.path().display()
+    ))
+    .hint("vfadm check --repair records it again"))
+}
+
 /// Adds to a plan what makes the scope with this limit.
 pub fn make(
     registry: &Registry,
@@ -183,7 +204,7 @@ pub fn make(
     source: LimitSource,
     plan: &mut Plan,
 ) -> Result<ScopePlace> {
-    site.place.volume.open()?;
+    require_nothing_there(&site.place)?;
     site.place.volume.driver().require_able(Work::Scope)?;
     require_enforcement(site, limit)?;
     let mut place = site.place.clone();

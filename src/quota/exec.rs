@@ -83,10 +83,7 @@ impl Exec {
         if volume.stat(scope.dir)?.is_none() {
             return Ok(false);
         }
-        let dir = volume.open_beneath(Path::new(scope.dir))?;
-        for name in dir.names()? {
-            plain::remove_empty_tree(&dir, &name)?;
-        }
+        plain::remove_areas(&volume.open_beneath(Path::new(scope.dir))?)?;
         Ok(true)
     }
 }

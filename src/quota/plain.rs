@@ -14,45 +14,58 @@ use crate::tree::remove::{RemoveOptions, RemoveSubvolume, remove};
 /// Only root passes a scope: tenants reach their folders by the mounts of a session.
 pub(super) const SCOPE_MODE: u32 = 0o700;
 
-/// How deep a scope's own directories go: `.trash` and two levels of ids, one more for what a crash left.
-const SCOPE_DEPTH: u32 = 4;
-
 /// Makes the scope's directory.
 pub(super) fn prepare_scope(volume: &Dir, scope: &str) -> host::Result<()> {
     volume.ensure_dir(scope, SCOPE_MODE).map(drop)
 }
 
-/// Removes the scope's directory, which may hold empty directories; an absent one is fine, anything else in it is
-/// `ENOTEMPTY`.
+/// Removes the scope's directory with vfadm's own empty directories in it; an absent one is fine. What else is in it,
+/// an empty folder too, stays, and is `ENOTEMPTY`.
 pub(super) fn remove_scope(volume: &Dir, scope: &str) -> host::Result<()> {
-    remove_empty(volume, OsStr::new(scope), SCOPE_DEPTH)
-}
-
-/// Removes an entry that is, or holds nothing but, empty directories.
-pub(super) fn remove_empty_tree(parent: &Dir, name: &OsStr) -> host::Result<()> {
-    remove_empty(parent, name, SCOPE_DEPTH)
-}
-
-fn remove_empty(parent: &Dir, name: &OsStr, depth: u32) -> host::Result<()> {
-    match parent.remove_dir(name) {
-        Err(e) if e.errno() == Some(libc::ENOTEMPTY) && depth > 0 => {}
-        other => return other.map(drop),
+    if !is_left(volume.remove_dir(scope))? {
+        return Ok(());
     }
-    let dir = parent.open_dir(name)?;
-    for entry in dir.names()? {
-        match remove_empty(&dir, &entry, depth - 1) {
-            // A file: the directory that holds it is what is not empty.
-            Err(e) if e.errno() == Some(libc::ENOTDIR) => {
-                return Err(Error::path(
-                    "remove",
-                    dir.path(),
-                    std::io::Error::from_raw_os_error(libc::ENOTEMPTY),
-                ));
-            }
-            other => other?,
+    remove_areas(&volume.open_dir(scope)?)?;
+    volume.remove_dir(scope).map(drop)
+}
+
+/// Empties a scope of vfadm's own directories: `.trash`, `.staging`, and the two levels above folders.
+pub(super) fn remove_areas(scope: &Dir) -> host::Result<()> {
+    for name in scope.names()? {
+        if !is_left(scope.remove_dir(&name))? {
+            continue;
         }
+        let shelf = scope.open_dir(&name)?;
+        if !is_shelf(&name) {
+            return Err(not_empty(&shelf));
+        }
+        for below in shelf.names()? {
+            // An entry with another name is a folder, or nothing of vfadm's.
+            if !is_shelf(&below) || is_left(shelf.remove_dir(&below))? {
+                return Err(not_empty(&shelf));
+            }
+        }
+        scope.remove_dir(&name)?;
     }
-    parent.remove_dir(name).map(drop)
+    Ok(())
+}
+
+/// Whether a directory was not removed because something is in it.
+fn is_left(removed: host::Result<bool>) -> host::Result<bool> {
+    match removed {
+        Ok(_) => Ok(false),
+        // A file is in the way of the directory that holds it.
+        Err(e) if matches!(e.errno(), Some(libc::ENOTEMPTY | libc::ENOTDIR)) => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
+fn is_shelf(name: &OsStr) -> bool {
+    name.len() == 2 && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit)
+}
+
+fn not_empty(dir: &Dir) -> Error {
+    Error::path("remove", dir.path(), std::io::Error::from_raw_os_error(libc::ENOTEMPTY))
 }
 
 /// Makes an empty folder.
@@ -120,6 +133,17 @@ mod tests {
         std::fs::write(temp.path().join("s/aa/file"), "x").unwrap();
         assert_eq!(remove_scope(&dir, "s").unwrap_err().errno(), Some(libc::ENOTEMPTY));
         assert!(temp.path().join("s/aa/file").exists());
+    }
+
+    #[test]
+    fn a_scope_with_an_empty_folder_stays_and_so_does_the_folder() {
+        for place in [format!("s/aa/bb/{}", "c".repeat(28)), format!("s/.trash/{}", "d".repeat(32))] {
+            let (temp, dir) = volume();
+            let folder = temp.path().join(place);
+            std::fs::create_dir_all(&folder).unwrap();
+            assert_eq!(remove_scope(&dir, "s").unwrap_err().errno(), Some(libc::ENOTEMPTY));
+            assert!(folder.is_dir());
+        }
     }
 
     #[test]

@@ -180,9 +180,7 @@ impl QuotaDriver for Zfs {
         let volume = plain::open_volume(scope.volume)?;
         let dataset = scope_dataset(scope)?;
         if let Ok(dir) = self.open_scope(&volume, scope) {
-            for name in dir.names()? {
-                plain::remove_empty_tree(&dir, &name)?;
-            }
+            plain::remove_areas(&dir)?;
         }
         if tool::get(&dataset, &["type"])?.is_some() {
             tool::destroy(&dataset, false)?;

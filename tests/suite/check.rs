@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::support::{Lab, Output, Snapshot, system};
 
-pub use damages::{DAMAGES, Damage, Repair};
+pub use damages::{DAMAGES, Damage, Repair, forget};
 
 /// All kinds of damage.
 pub fn damages() -> impl Iterator<Item = &'static Damage> {

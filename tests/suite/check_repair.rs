@@ -3,6 +3,7 @@
 mod beside;
 mod crash;
 mod losses;
+mod returned;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -213,7 +213,7 @@ pub const CODES: &[Meaning] = &[
     row(
         "sidecar_left",
         Warning,
-        Check,
+        Asked,
         "A sidecar of something that is neither recorded nor on the volume; removed.",
     ),
     row(

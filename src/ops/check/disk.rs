@@ -42,6 +42,8 @@ pub struct Disk<'a> {
     pub(super) found: &'a mut Vec<Found>,
     /// Whoever owns vfadm's own directories.
     own: u32,
+    /// What was met, wherever it lies.
+    pub(super) seen: BTreeSet<Uuid>,
 }
 
 /// A directory in the place of a folder.
@@ -62,7 +64,6 @@ struct Under<'a> {
     present: BTreeSet<Uuid>,
     /// Found elsewhere in the scope, and can be put right.
     displaced: BTreeSet<Uuid>,
-    unrecorded: BTreeSet<Uuid>,
 }
 
 impl<'a> Disk<'a> {
@@ -76,14 +77,20 @@ impl<'a> Disk<'a> {
     ) -> Result<()> {
         let top = at.open()?;
         let own = own_uid(&top)?;
-        let mut disk = Disk { registry: state.registry, known, at, found, own };
+        let mut disk = Disk { registry: state.registry, known, at, found, own, seen: BTreeSet::new() };
         let notes = top.stat(PRIVATE)?.map(|_| top.open_dir(PRIVATE)).transpose()?;
         let mut looked_at = BTreeSet::new();
+        let mut seen = Vec::new();
         for (site, record) in sites {
             looked_at.insert(site.place.dir.clone());
-            let looked = disk
-                .scope(site, notes.as_ref())
-                .and_then(|unrecorded| disk.notes_of_scope(notes.as_ref(), site, record, &unrecorded));
+            match disk.scope(site, notes.as_ref()) {
+                Ok(()) => seen.push((site, record)),
+                Err(error) => disk.unreadable_scope(site, Err(error))?,
+            }
+        }
+        // A sidecar may be of what was met in another scope.
+        for (site, record) in seen {
+            let looked = disk.notes_of_scope(notes.as_ref(), site, record);
             disk.unreadable_scope(site, looked)?;
         }
         let dirs = disk.other_scopes(&top, notes.as_ref(), &looked_at)?;
@@ -109,8 +116,8 @@ impl<'a> Disk<'a> {
         }
     }
 
-    /// Looks through one scope; answers the folders in it that have no record.
-    fn scope(&mut self, site: &Site, notes: Option<&Dir>) -> Result<BTreeSet<Uuid>> {
+    /// Looks through one scope.
+    fn scope(&mut self, site: &Site, notes: Option<&Dir>) -> Result<()> {
         let top = site.place.open()?;
         let notes = note::of_scope(notes, &site.place.dir)?;
         let mut under = Under {
@@ -119,7 +126,6 @@ impl<'a> Disk<'a> {
             top: top.try_clone()?,
             present: BTreeSet::new(),
             displaced: BTreeSet::new(),
-            unrecorded: BTreeSet::new(),
         };
         self.access(&under, &top, "")?;
         for name in top.names()? {
@@ -131,7 +137,7 @@ impl<'a> Disk<'a> {
             }
         }
         self.missing(&under)?;
-        Ok(under.unrecorded)
+        Ok(())
     }
 
     /// Opens one of vfadm's own directories; something else in its place is a finding.
@@ -205,6 +211,7 @@ impl<'a> Disk<'a> {
     ) -> Result<()> {
         // It may have gone since its name was read.
         let Some(stat) = parent.stat(name)? else { return Ok(()) };
+        self.seen.insert(id);
         let entry = Entry { id, place: format!("{above}/{name}"), parent, name, stat };
         match self.known.folder(id) {
             Some(folder) => self.recorded(under, &entry, &folder.clone()),
@@ -294,7 +301,6 @@ impl<'a> Disk<'a> {
             _ => None,
         };
         let scope = under.site.key();
-        under.unrecorded.insert(entry.id);
         let subject = path.display().to_string();
         self.found.push(match left {
             Some(code) => {
@@ -314,7 +320,13 @@ impl<'a> Disk<'a> {
                 let message = format!("the registry has no such vfolder{name}");
                 let finding = Finding::error("vfolder_unrecorded", subject, message);
                 let opens = self.opens(under, entry);
-                match opens {
+                let going = told.as_ref().and_then(|told| told.vfolder.transfer.as_ref());
+                let going = going.filter(|transit| transit.copied && !entry.place.starts_with(".staging/"));
+                let found = match opens {
+                    true if going.is_some() => Found::by_hand(finding.repair(format!(
+                        "it had been copied{}, and was being removed: the whole one is there, in .staging",
+                        going.map(|transit| format!(" to {} on '{}'", transit.to, transit.volume)).unwrap_or_default()
+                    ))),
                     true => {
                         let mend = Mend::Adopt { scope, place: entry.place.clone() };
                         Found::mended(finding, mend, "records it")
@@ -324,7 +336,8 @@ impl<'a> Disk<'a> {
                         self.at.folders.name(),
                         self.at.name
                     ))),
-                }
+                };
+                found.about(entry.id)
             }
         });
         Ok(())
@@ -427,7 +440,7 @@ impl<'a> Disk<'a> {
         self.found.push(Found::mended(finding, mend, "gives it to them").about(folder.id));
     }
 
-    fn stray(&mut self, path: impl AsRef<Path>, what: &str) {
+    pub(super) fn stray(&mut self, path: impl AsRef<Path>, what: &str) {
         let finding = Finding::warning("stray_entry", path.as_ref().display().to_string(), what);
         self.found.push(Found::by_hand(finding.repair("see what it is, and move it away")));
     }

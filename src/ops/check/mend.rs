@@ -164,6 +164,11 @@ fn adopt(registry: &Registry, scope: &str, place: &str, plan: &mut Plan) -> Resu
     let site = site_of(registry, scope)?;
     let owner = site.place.owner.clone();
     let id = id_at(place).ok_or_else(|| Error::storage(format!("{place} is not a folder's path")))?;
+    for key in registry.find_text::<VFolder>(&id.to_string()) {
+        if registry.require::<VFolder>(&key)?.id == id {
+            return Err(Error::conflict(format!("{key} has the id of {place} already")));
+        }
+    }
     let notes = note::of_scope(notes_of(registry, &site.place.volume.name)?.as_ref(), &site.place.dir)?;
     let told = note::of_folder(notes.as_ref(), id);
     let status = if place.starts_with(".trash/") { Status::Trashed } else { Status::Ready };
@@ -238,7 +243,16 @@ fn forget(state: &State<'_>, key: &str) -> Result<Plan> {
     purge::finish(state.registry, &folder)
 }
 
-/// Records a scope that is there: as its sidecar says, else without a limit. A limit that the registry has kept stays.
+/// The limit that the storage holds, in bytes, where it tells it.
+fn held(volume: &VolumeAt, scope: ScopeAt<'_>) -> Option<u64> {
+    if !volume.storage.driver.limits_scopes() || !quota::is_set_here(&volume.storage) {
+        return None;
+    }
+    volume.driver().read(&volume.path, &[scope]).ok()?.pop()?.ok()?.limit
+}
+
+/// Records a scope that is there: as its sidecar says, else with the limit that the storage holds. A limit that the registry
+/// has kept stays.
 fn record_scope(registry: &Registry, key: &str, plan: &mut Plan) -> Result<()> {
     let site = site_of(registry, key)?;
     let volume = &site.place.volume;
@@ -252,12 +266,18 @@ fn record_scope(registry: &Registry, key: &str, plan: &mut Plan) -> Result<()> {
         extra: Default::default(),
     };
     let kept = registry.get::<Scope>(key)?.filter(|record| record.source == LimitSource::Set);
+    let is_new = kept.is_none() && told.is_none();
     let mut record = kept.or_else(|| told.clone()).unwrap_or(unlimited);
     record.present = true;
     record.kernel_id = match told.and_then(|told| told.kernel_id) {
         None => number_of(volume, &site.place.dir)?,
         told => told,
     };
+    if is_new {
+        let at = ScopeAt { kernel_id: record.kernel_id, ..site.place.at() };
+        record.limit = held(volume, at);
+        record.source = if record.limit.is_some() { LimitSource::Set } else { LimitSource::None };
+    }
     if let Some(id) = record.kernel_id {
         let of_volume = |other: &str| split_scope_key(other).is_some_and(|(_, name)| name == volume.name);
         let taken = |(other, scope): &(String, Scope)| {

@@ -27,7 +27,16 @@ impl Disk<'_> {
         for name in top.names()? {
             let Some(dir) = name.to_str().filter(|name| digits(name, 32)) else { continue };
             dirs.insert(dir.to_owned());
-            if looked_at.contains(dir) || !top.stat(dir)?.is_some_and(|stat| is_dir(&stat)) {
+            if looked_at.contains(dir) {
+                continue;
+            }
+            if !top.stat(dir)?.is_some_and(|stat| is_dir(&stat)) {
+                let owner = self.known.owner(dir).map(|owner| owner.scope_key(&self.at.name));
+                let record =
+                    owner.and_then(|key| self.registry.get::<Scope>(&key).transpose()).transpose()?;
+                if !record.is_some_and(|record| record.present) {
+                    self.stray(top.join(dir), "is in the place of a quota scope");
+                }
                 continue;
             }
             let path = top.join(dir);

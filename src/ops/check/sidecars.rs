@@ -78,13 +78,7 @@ fn text_of(step: Step) -> String {
 
 impl Disk<'_> {
     /// The sidecars of a scope and its folders. Those of folders without a record are all that is known of them.
-    pub(super) fn notes_of_scope(
-        &mut self,
-        notes: Option<&Dir>,
-        site: &Site,
-        record: &Scope,
-        unrecorded: &BTreeSet<Uuid>,
-    ) -> Result<()> {
+    pub(super) fn notes_of_scope(&mut self, notes: Option<&Dir>, site: &Site, record: &Scope) -> Result<()> {
         let (place, registry) = (&site.place, self.registry);
         let owner = sidecar::owner_record(registry, &place.owner)?;
         let dir = note::of_scope(notes, &place.dir)?;
@@ -105,7 +99,7 @@ impl Disk<'_> {
             let name = file.trim_start_matches('.').trim_end_matches(".new").trim_end_matches(END);
             let id = digits(name, 32).then(|| Uuid::parse_str(name).ok()).flatten();
             match id {
-                Some(id) if unrecorded.contains(&id) || self.known.is_worked_on(id) => {}
+                Some(id) if self.seen.contains(&id) || self.known.is_worked_on(id) => {}
                 None if name != "scope" => {
                     let finding = Finding::warning(
                         "stray_entry",
@@ -180,7 +174,7 @@ impl Disk<'_> {
 
     fn left_note(&mut self, path: &std::path::Path, dir: &str, name: &str) {
         let message = "what it tells of is neither recorded nor on the volume";
-        let finding = Finding::warning("sidecar_left", path.display().to_string(), message);
+        let finding = Finding::warning("sidecar_left", path.display().to_string(), message).losing();
         let mend = Mend::NoNote { volume: self.at.name.clone(), dir: dir.to_owned(), name: name.to_owned() };
         self.found.push(Found::mended(finding, mend, "removes it"));
     }

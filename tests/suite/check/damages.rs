@@ -335,7 +335,7 @@ pub const DAMAGES: &[Damage] = &[
             let left = sidecar(lab, "alice/data").with_file_name(format!("{ID}.yaml"));
             fs::copy(sidecar(lab, "alice/data"), left).unwrap();
         },
-        repair: Harmless,
+        repair: Losing,
     },
     Damage {
         code: "sidecar_left",
@@ -347,7 +347,7 @@ pub const DAMAGES: &[Damage] = &[
             mode(&dir.join("scope.yaml"), 0o600);
             mode(&dir, 0o700);
         },
-        repair: Harmless,
+        repair: Losing,
     },
     Damage {
         code: "invitation_expired",
