@@ -38,6 +38,8 @@ const CHANGES: &[Change] = &[
     one(&[DATA], "session start s1 --user alice -m data"),
     one(SESSION, "session stop s1"),
     one(OVER, "session prune"),
+    one(&[DATA, "session start s1 --user alice -m data --lease 1h"], "session renew s1 --lease 2h"),
+    one(&["volume block local clone"], "volume allow local clone --for alice"),
     one(&["user set bob --max-vfolders 3"], "registry undo"),
     one(
         &[DATA, "vfolder invite alice/data bob --perm rw", "invitation accept {invitation} --as bob"],
