@@ -52,7 +52,7 @@ fn what_was_cut_off_on_a_volume_that_has_no_record_is_dropped_by_the_next_comman
     let text = lab.registry_text();
     let kept: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("\"x\":")).collect();
     fs::write(lab.registry(), format!("{}\n", kept.join("\n"))).unwrap();
-    assert_eq!(codes(&lab), ["change_cut_off"]);
+    assert_eq!(codes(&lab), ["change_cut_off", "owners_stale"]);
     lab.ok("user add carol").says(&["and is forgotten: it was about 'x'"]);
     no_intents(&lab, "dropped");
     assert_eq!(codes(&lab), [""; 0]);
