@@ -88,6 +88,17 @@ fn own(root: &Root) -> Result<Ownership> {
     Ok(Ownership { mode: 0o600, ids: (dir.st_uid, dir.st_gid) })
 }
 
+/// What becomes a backup is nobody else's either.
+fn secure(root: &Root) -> Result<()> {
+    let own = root.dir().stat_self()?.st_uid;
+    match root.dir().stat(FILE)? {
+        Some(stat) if stat.st_mode & 0o077 != 0 || stat.st_uid != own => {
+            Ok(files::secure(root.dir(), FILE.as_ref(), |_| own)?)
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Locked {
     /// Locks a root and reads its registry.
     pub fn open(root: Root, timeout: Duration, by: By) -> Result<Locked> {
@@ -156,11 +167,12 @@ impl Locked {
         self.registry.next_generation(time)?;
         files::write_draft(self.root.dir(), FILE, &self.registry.render(), own(&self.root)?)?;
         let entry = self.entry(changed, note);
-        keep(&self.root, replaced, time).and_then(|()| history::append(&self.root, &entry)).inspect_err(
-            |_| {
+        secure(&self.root)
+            .and_then(|()| keep(&self.root, replaced, time))
+            .and_then(|()| history::append(&self.root, &entry))
+            .inspect_err(|_| {
                 let _ = self.root.dir().remove_file(files::draft_name(FILE));
-            },
-        )?;
+            })?;
         files::publish_draft(self.root.dir(), FILE)?;
         self.edited = false;
         // So that the last change too comes back when the file is lost. It is committed without its backup as well.
