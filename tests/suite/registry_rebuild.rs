@@ -256,7 +256,7 @@ fn a_folder_without_a_sidecar_that_can_be_read_is_its_scopes_owners() {
         assert_eq!(lab.folder(&format!("alice/{name}"), "status"), "ready", "{what}");
         assert_eq!(lab.folder("alice/data", "status"), "ready", "{what}");
         // A directory in the place of a sidecar is left to an administrator.
-        lab.run("check --repair --yes");
+        lab.run("check --repair");
         let check = lab.run("check");
         assert!(check.code == 0 || check.stdout.contains("is not a regular file"), "{what}: {check:?}");
     }
