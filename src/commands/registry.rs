@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::App;
 use crate::cli::system::Registry;
 use crate::domain::error::{Code, Error};
-use crate::domain::name::shell_word;
+use crate::domain::text::shell_path;
 use crate::ops::history::{self, Query};
 use crate::ops::registry::rebuild::{self, Request};
 use crate::ops::registry::{self, Edit, Source};
@@ -146,7 +146,7 @@ impl App {
             self.out.warn(&fault.message);
         }
         for path in &edit.others {
-            let path = shell_word(&path.display().to_string());
+            let path = shell_path(path);
             self.out.warn(&self.pasteable(&format!(
                 "{path} is of another edit: if none is going on, take it up with 'vfadm registry edit {path}', or remove it"
             )));

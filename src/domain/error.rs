@@ -133,6 +133,12 @@ impl Error {
         self
     }
 
+    /// Whether the kernel gave one of these error numbers, by their names.
+    pub fn is_of(&self, errnos: &[&str]) -> bool {
+        let name = self.details.get("errno").and_then(Value::as_str);
+        name.is_some_and(|name| errnos.contains(&name))
+    }
+
     /// Adds a fact for scripts.
     #[must_use]
     pub fn detail(mut self, key: &str, value: impl Into<Value>) -> Error {

@@ -13,7 +13,7 @@ use super::action::Action;
 pub use super::holder::{Holder, Lease};
 use super::level::Level;
 use super::quota::{Folders, Storage};
-pub use vfolder::{Cloning, Status, Transit, VFolder};
+pub use vfolder::{Cloning, Status, Transit, VFolder, home_of};
 
 /// A record that has a key in a section of the registry.
 pub trait Record: Serialize + serde::de::DeserializeOwned {

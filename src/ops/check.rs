@@ -28,14 +28,16 @@ pub use repair::{Repaired, preview, repair};
 use super::{Context, Reading, State, in_use, volume};
 use crate::domain::error::Result;
 use crate::domain::finding::Finding;
-use crate::domain::owner::split_folder_key;
 use crate::domain::record::{VFolder, Volume};
 use crate::host::signals;
+use crate::ops::resolve::Folder;
 use crate::plan::intent;
 use crate::registry::{Registry, Root, validate};
 
 /// So often it is looked, where other commands keep changing the registry.
 const LOOKS: usize = 6;
+
+const SEVERAL: &str = "it is at several places: see which is the newest, and move the others away";
 
 /// How often it is looked whether a command has ended.
 const POLL: Duration = Duration::from_millis(20);
@@ -122,7 +124,7 @@ fn look(state: &State<'_>, without: &BTreeSet<String>) -> Result<Vec<Found>> {
     volumes.retain(|(name, _)| !without.contains(name));
     found.extend(volume::look(state, &volumes, Some(&known))?);
     found.extend(lists(state, &volumes, &found)?);
-    once_each(state.registry, &mut found)?;
+    once_each(state.registry, &known, &mut found)?;
     found.sort_by_key(|found| std::cmp::Reverse(found.finding.severity));
     Ok(found)
 }
@@ -133,10 +135,7 @@ fn held_by_a_session(registry: &Registry, found: &mut Found) -> Result<()> {
     if let Some(folder) = registry.get::<VFolder>(key)?
         && let Some((session, _)) = in_use::sessions_with(registry, &folder)?.first()
     {
-        found.mend = Mend::ByHand;
-        let finding = Finding { loses_data: false, ..found.finding.clone() };
-        found.finding = finding
-            .repair(format!("a session has it mounted: vfadm session stop {session}; then look again"));
+        found.leave(format!("a session has it mounted: vfadm session stop {session}; then look again"));
     }
     Ok(())
 }
@@ -146,10 +145,10 @@ fn one_way_on(found: &mut Vec<Found>) {
     let of = |found: &Found| found.folder.filter(|_| found.finding.code == "work_cut_off");
     let last: BTreeMap<Uuid, usize> =
         found.iter().enumerate().filter_map(|(place, found)| Some((of(found)?, place))).collect();
-    let mut place = 0;
+    let mut places = 0..;
     found.retain(|found| {
-        place += 1;
-        of(found).is_none_or(|id| last.get(&id) == Some(&(place - 1)))
+        let place = places.next();
+        of(found).is_none_or(|id| last.get(&id).copied() == place)
     });
     // As long as nobody has agreed, the sidecar stays the witness.
     let doubted = |found: &&Found| found.finding.loses_data && of(found).is_some();
@@ -180,7 +179,7 @@ fn lists(state: &State<'_>, volumes: &[(String, Volume)], found: &[Found]) -> Re
 
 /// What is at one wrong place only can be put right; where there are several, or one and nothing in the right place, an
 /// administrator decides, and no record is forgotten.
-fn once_each(registry: &Registry, found: &mut Vec<Found>) -> Result<()> {
+fn once_each(registry: &Registry, known: &Known, found: &mut Vec<Found>) -> Result<()> {
     let counted = |code: &str| -> BTreeMap<Uuid, usize> {
         let mut counted = BTreeMap::new();
         for id in found.iter().filter(|f| f.finding.code == code).filter_map(|f| f.folder) {
@@ -190,41 +189,26 @@ fn once_each(registry: &Registry, found: &mut Vec<Found>) -> Result<()> {
     };
     let (misplaced, unrecorded) = (counted("vfolder_misplaced"), counted("vfolder_unrecorded"));
     one_way_on(found);
-    let mut elsewhere = BTreeSet::new();
-    if !misplaced.is_empty() {
-        for (key, folder) in
-            registry.all::<VFolder>()?.into_iter().filter(|(_, f)| misplaced.contains_key(&f.id))
-        {
-            elsewhere.extend(split_folder_key(&key).map(|(owner, _)| owner.scope_key(&folder.volume)));
-        }
-    }
+    let scope_of = |folder: &Folder| folder.owner.scope_key(&folder.record.volume);
+    let elsewhere: BTreeSet<String> =
+        misplaced.keys().filter_map(|id| known.folder(*id)).map(scope_of).collect();
     for found in found.iter_mut() {
         held_by_a_session(registry, found)?;
         if let Mend::MakeScope { key } = &found.mend
             && elsewhere.contains(key)
         {
-            found.mend = Mend::ByHand;
-            let finding = Finding { loses_data: false, ..found.finding.clone() };
-            found.finding =
-                finding.repair("its vfolders are at another place, which is told by itself: move it back");
+            found.leave("its vfolders are at another place, which is told by itself: move it back");
         }
-        if found.folder.is_some_and(|id| unrecorded.get(&id).is_some_and(|count| *count > 1))
-            && found.finding.code == "vfolder_unrecorded"
-        {
-            found.mend = Mend::ByHand;
-            let repair = "it is at several places: see which is the newest, and move the others away";
-            found.finding = found.finding.clone().repair(repair);
-        }
-        let Some(count) = found.folder.and_then(|id| misplaced.get(&id)) else { continue };
-        let repair = match &*found.finding.code {
-            "vfolder_missing" => "it is at another place, which is told by itself",
-            "vfolder_misplaced" if *count > 1 => {
-                "it is at several places: see which is the newest, and move the others away"
+        let Some(id) = found.folder else { continue };
+        let times = |of: &BTreeMap<Uuid, usize>| of.get(&id).copied().unwrap_or_default();
+        match &*found.finding.code {
+            "vfolder_missing" if times(&misplaced) > 0 => {
+                found.leave("it is at another place, which is told by itself");
             }
-            _ => continue,
-        };
-        found.mend = Mend::ByHand;
-        found.finding = Finding { loses_data: false, ..found.finding.clone() }.repair(repair);
+            "vfolder_misplaced" if times(&misplaced) > 1 => found.leave(SEVERAL),
+            "vfolder_unrecorded" if times(&unrecorded) > 1 => found.leave(SEVERAL),
+            _ => {}
+        }
     }
     Ok(())
 }

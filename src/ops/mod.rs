@@ -11,6 +11,7 @@ pub mod history;
 pub mod in_use;
 pub mod init;
 pub mod invitation;
+pub mod layout;
 pub mod liveness;
 pub mod manual;
 pub mod node;

@@ -47,9 +47,9 @@ pub fn remove(scope: &ScopePlace, place: &Path, progress: &dyn Progress) -> Resu
 
 /// Says what to do about a removal that was not done.
 pub fn not_removed(error: Error) -> Error {
-    match error.details.get("errno").and_then(|name| name.as_str()) {
-        Some("EPERM") => error.hint(IMMUTABLE),
-        _ => error.hint("the same command goes on with it"),
+    match error.is_of(&["EPERM"]) {
+        true => error.hint(IMMUTABLE),
+        false => error.hint("the same command goes on with it"),
     }
 }
 

@@ -164,8 +164,9 @@ pub enum Copy {
     Newer(u64),
 }
 
-/// What a volume has of it, and whether a draft of it lies beside. What cannot be read is stale.
-pub fn copy_on(at: &VolumeAt, registry: &Registry) -> Result<(Copy, bool)> {
+/// What a volume has of it, and whether a draft of it lies beside; `wanted` is the [`essence`] of the registry. What cannot be
+/// read is stale.
+pub fn copy_on(at: &VolumeAt, registry: &Registry, wanted: &Essence) -> Result<(Copy, bool)> {
     let top = at.open()?;
     if top.stat(PRIVATE)?.is_none() {
         return Ok((Copy::Missing, false));
@@ -185,7 +186,7 @@ pub fn copy_on(at: &VolumeAt, registry: &Registry) -> Result<(Copy, bool)> {
         Ok((_, told)) if told.header.registry != mine.registry => {
             Copy::Stale(format!("{path} is of another registry"))
         }
-        Ok((told, _)) if told == essence(registry)? => Copy::Current,
+        Ok((told, _)) if told == *wanted => Copy::Current,
         Ok((_, told)) if told.header.generation > mine.generation => Copy::Newer(told.header.generation),
         Ok((_, told)) => Copy::Stale(format!(
             "{path} is of generation {}, and says something else than the registry",
@@ -195,8 +196,11 @@ pub fn copy_on(at: &VolumeAt, registry: &Registry) -> Result<(Copy, bool)> {
     Ok((copy, draft))
 }
 
+/// Records by section and key.
+pub type Essence = BTreeMap<(&'static str, String), Value>;
+
 /// What a copy has to have in common with the registry. Of a volume that is its place: its marker says the rest.
-fn essence(registry: &Registry) -> Result<BTreeMap<(&'static str, String), Value>> {
+pub fn essence(registry: &Registry) -> Result<Essence> {
     let mut all = BTreeMap::new();
     all.insert(("", String::new()), json!(lasting(&registry.settings)));
     for (key, volume) in registry.all::<Volume>()? {

@@ -384,9 +384,7 @@ impl Step {
                 scope.volume.open()?;
                 match scope.volume.driver().remove_scope(&scope.at()) {
                     // It holds what this did not make: a check finds it.
-                    Err(error) if error.details.get("errno").is_some_and(|errno| errno == "ENOTEMPTY") => {
-                        Ok(())
-                    }
+                    Err(error) if error.is_of(&["ENOTEMPTY"]) => Ok(()),
                     other => other.map(drop),
                 }
             }

@@ -102,6 +102,11 @@ pub struct VFolder {
     pub extra: Map<String, Value>,
 }
 
+/// The path below its scope of a ready folder, by the 32 digits of its id.
+pub fn home_of(digits: &str) -> String {
+    format!("{}/{}/{}", &digits[..2], &digits[2..4], &digits[4..])
+}
+
 impl VFolder {
     /// The 32 digits of the id.
     pub fn digits(&self) -> String {
@@ -110,8 +115,7 @@ impl VFolder {
 
     /// The path below its scope while it is in use: `aa/bb/` and 28 digits, as on Backend.AI volumes of version 3.
     pub fn home(&self) -> String {
-        let id = self.digits();
-        format!("{}/{}/{}", &id[..2], &id[2..4], &id[4..])
+        home_of(&self.digits())
     }
 
     /// True while it is made or removed, unless that is by a transfer.

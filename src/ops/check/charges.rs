@@ -7,8 +7,8 @@ use super::disk::Disk;
 use super::found::{Found, Mend};
 use crate::domain::error::Result;
 use crate::domain::finding::Finding;
-use crate::domain::name::shell_word;
 use crate::domain::record::{Scope, VFolder};
+use crate::domain::text::shell_path;
 use crate::host::process::own_mounts;
 use crate::ops::resolve::Folder;
 use crate::ops::scope::Site;
@@ -35,7 +35,7 @@ pub(super) fn mounted_over(folder: &Folder, path: &Path) -> Result<Option<Found>
             mount.source, mount.filesystem
         );
         let finding = Finding::error("nested_mount", format!("vfolder {}", folder.key()), message);
-        Found::by_hand(finding.repair(format!("umount {}", shell_word(&point)))).about(folder.record.id)
+        Found::by_hand(finding.repair(format!("umount {}", shell_path(path)))).about(folder.record.id)
     }))
 }
 
@@ -73,29 +73,27 @@ impl Disk<'_> {
             let folder = keys.get(&path);
             let whole = path.as_os_str().is_empty();
             let at = if whole { place.path() } else { place.path().join(&path) };
-            let (code, what) = match how {
-                Uncharged::Missing => ("not_charged", "it is not charged to its quota scope".to_owned()),
+            let (code, what, mends) = match how {
+                Uncharged::Missing => {
+                    ("not_charged", "it is not charged to its quota scope".to_owned(), "charges it there")
+                }
                 Uncharged::PlainDirectory => match folder {
                     Some((key, folder)) => {
                         self.found.push(Found::by_hand(plain_directory(key, &at)).about(folder.id));
                         continue;
                     }
-                    None => ("not_charged", "it is a plain directory, and not charged".to_owned()),
+                    None => ("not_charged", "it is a plain directory, and not charged".to_owned(), ""),
                 },
                 Uncharged::Twice(other) => {
-                    ("charged_twice", format!("it is charged to the number {other} as well, another's"))
+                    let what = format!("it is charged to the number {other} as well, another's");
+                    ("charged_twice", what, "charges it to its own alone")
                 }
             };
             let message = format!("{}: {what}", at.display());
             self.found.push(match folder {
                 Some((key, folder)) => {
                     let finding = Finding::error(code, format!("vfolder {key}"), message);
-                    let how = if code == "not_charged" {
-                        "charges it there"
-                    } else {
-                        "charges it to its own alone"
-                    };
-                    Found::mended(finding, Mend::Charge { key: key.clone() }, how).about(folder.id)
+                    Found::mended(finding, Mend::Charge { key: key.clone() }, mends).about(folder.id)
                 }
                 None if whole => of_scope(place, code, message, how),
                 None => continue,

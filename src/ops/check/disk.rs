@@ -12,7 +12,7 @@ use super::charges::mounted_over;
 use super::found::{Found, Mend};
 use super::known::Known;
 use super::own;
-use crate::domain::error::{Code, Result};
+use crate::domain::error::{Code, Error, Result};
 use crate::domain::finding::Finding;
 use crate::domain::quota::Folders;
 use crate::domain::record::{Scope, Status, VFolder, Volume};
@@ -21,6 +21,7 @@ use crate::host::error::errno_name;
 use crate::host::files;
 use crate::host::process::{mount_of, own_mounts};
 use crate::ops::State;
+use crate::ops::layout::is_hex;
 use crate::ops::resolve::Folder;
 use crate::ops::scope::{self, Site};
 use crate::ops::sidecar::note::{self, FolderNote};
@@ -85,13 +86,14 @@ impl<'a> Disk<'a> {
             looked_at.insert(site.place.dir.clone());
             match disk.scope(site, notes.as_ref()) {
                 Ok(()) => seen.push((site, record)),
-                Err(error) => disk.unreadable_scope(site, Err(error))?,
+                Err(error) => disk.unreadable_scope(site, error)?,
             }
         }
         // A sidecar may be of what was met in another scope.
         for (site, record) in seen {
-            let looked = disk.notes_of_scope(notes.as_ref(), site, record);
-            disk.unreadable_scope(site, looked)?;
+            if let Err(error) = disk.notes_of_scope(notes.as_ref(), site, record) {
+                disk.unreadable_scope(site, error)?;
+            }
         }
         let dirs = disk.other_scopes(&top, notes.as_ref(), &looked_at)?;
         disk.left_notes(notes.as_ref(), &dirs, volume)?;
@@ -101,19 +103,17 @@ impl<'a> Disk<'a> {
     }
 
     /// What cannot be read in one scope keeps nothing from being found in the others.
-    fn unreadable_scope(&mut self, site: &Site, looked: Result<()>) -> Result<()> {
-        match looked {
-            Err(error) if error.code == Code::Storage => {
-                let finding = Finding::error(
-                    "scope_unreadable",
-                    format!("quota scope {}", site.key()),
-                    format!("{}: the rest of it was not looked at", error.message),
-                );
-                self.found.push(Found::by_hand(finding.repair("see what is there; then look again")));
-                Ok(())
-            }
-            other => other,
+    fn unreadable_scope(&mut self, site: &Site, error: Error) -> Result<()> {
+        if error.code != Code::Storage {
+            return Err(error);
         }
+        let finding = Finding::error(
+            "scope_unreadable",
+            format!("quota scope {}", site.key()),
+            format!("{}: the rest of it was not looked at", error.message),
+        );
+        self.found.push(Found::by_hand(finding.repair("see what is there; then look again")));
+        Ok(())
     }
 
     /// Looks through one scope.
@@ -131,13 +131,12 @@ impl<'a> Disk<'a> {
         for name in top.names()? {
             match name.to_str() {
                 Some(area @ (".staging" | ".trash")) => self.area(&mut under, area)?,
-                Some(first) if digits(first, 2) => self.shelf(&mut under, first)?,
+                Some(first) if is_hex(first, 2) => self.shelf(&mut under, first)?,
                 Some(name) if OF_THE_FILESYSTEM.contains(&name) => {}
                 _ => self.stray(top.join(&name), "is no directory of vfadm's"),
             }
         }
-        self.missing(&under)?;
-        Ok(())
+        self.missing(&under)
     }
 
     /// Opens one of vfadm's own directories; something else in its place is a finding.
@@ -163,14 +162,14 @@ impl<'a> Disk<'a> {
     fn shelf(&mut self, under: &mut Under<'_>, first: &str) -> Result<()> {
         let Some(outer) = self.own_dir(under, first)? else { return Ok(()) };
         for name in outer.names()? {
-            let Some(second) = name.to_str().filter(|name| digits(name, 2)) else {
+            let Some(second) = name.to_str().filter(|name| is_hex(name, 2)) else {
                 self.stray(outer.join(&name), "is no directory of vfadm's");
                 continue;
             };
             let shelf = format!("{first}/{second}");
             let Some(inner) = self.own_dir(under, &shelf)? else { continue };
             for name in inner.names()? {
-                let rest = name.to_str().filter(|name| digits(name, 28));
+                let rest = name.to_str().filter(|name| is_hex(name, 28));
                 let id = rest.and_then(|rest| Uuid::parse_str(&format!("{first}{second}{rest}")).ok());
                 match (rest, id) {
                     (Some(rest), Some(id)) => self.entry(under, id, &shelf, &inner, rest)?,
@@ -186,7 +185,7 @@ impl<'a> Disk<'a> {
         let Some(dir) = self.own_dir(under, area)? else { return Ok(()) };
         for name in dir.names()? {
             let text = name.to_str().unwrap_or_default();
-            match digits(text, 32).then(|| Uuid::parse_str(text).ok()).flatten() {
+            match is_hex(text, 32).then(|| Uuid::parse_str(text).ok()).flatten() {
                 Some(id) => self.entry(under, id, area, &dir, text)?,
                 None if self.is_workshop(text) => {}
                 None => self.stray(dir.join(&name), "is no vfolder"),
@@ -319,19 +318,18 @@ impl<'a> Disk<'a> {
                 let name = told.as_ref().map(|told| format!(" ({})", told.key())).unwrap_or_default();
                 let message = format!("the registry has no such vfolder{name}");
                 let finding = Finding::error("vfolder_unrecorded", subject, message);
-                let opens = self.opens(under, entry);
                 let going = told.as_ref().and_then(|told| told.vfolder.transfer.as_ref());
                 let going = going.filter(|transit| transit.copied && !entry.place.starts_with(".staging/"));
-                let found = match opens {
-                    true if going.is_some() => Found::by_hand(finding.repair(format!(
-                        "it had been copied{}, and was being removed: the whole one is there, in .staging",
-                        going.map(|transit| format!(" to {} on '{}'", transit.to, transit.volume)).unwrap_or_default()
+                let found = match (self.opens(under, entry), going) {
+                    (true, Some(transit)) => Found::by_hand(finding.repair(format!(
+                        "it had been copied to {} on '{}', and was being removed: the whole one is there, in .staging",
+                        transit.to, transit.volume
                     ))),
-                    true => {
+                    (true, None) => {
                         let mend = Mend::Adopt { scope, place: entry.place.clone() };
                         Found::mended(finding, mend, "records it")
                     }
-                    false => Found::by_hand(finding.repair(format!(
+                    (false, _) => Found::by_hand(finding.repair(format!(
                         "it is not the {} that a vfolder is on '{}': copy what is in it into one, and remove it",
                         self.at.folders.name(),
                         self.at.name
@@ -459,9 +457,4 @@ fn own_uid(top: &Dir) -> Result<u32> {
 
 pub(super) fn is_dir(stat: &FileStat) -> bool {
     stat.st_mode & libc::S_IFMT == libc::S_IFDIR
-}
-
-/// So many lower-case hexadecimal digits.
-pub(super) fn digits(text: &str, count: usize) -> bool {
-    text.len() == count && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

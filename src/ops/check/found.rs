@@ -1,8 +1,8 @@
 //! What a check found, with what mends it.
 
-use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::domain::finding::Finding;
@@ -191,6 +191,13 @@ impl Found {
     #[must_use]
     pub fn about(self, folder: Uuid) -> Found {
         Found { folder: Some(folder), ..self }
+    }
+
+    /// It is left to an administrator, and so loses nothing.
+    pub fn leave(&mut self, repair: impl Into<String>) {
+        self.mend = Mend::ByHand;
+        self.finding.loses_data = false;
+        self.finding.repair = Some(repair.into());
     }
 
     /// What is on a volume to which nothing can be written waits for that.

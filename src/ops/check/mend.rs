@@ -2,11 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use nix::libc;
 use uuid::Uuid;
 
 use super::charges::charge_scope;
-use super::disk::digits;
 use super::found::Mend;
 use crate::domain::error::{Error, Result};
 use crate::domain::level::Level;
@@ -16,6 +14,7 @@ use crate::domain::record::{
     Invitation, InvitationState, LimitSource, Scope, Session, Status, User, VFolder, Volume,
 };
 use crate::host::dir::Dir;
+use crate::ops::layout::{self, Place};
 use crate::ops::resolve::Folder;
 use crate::ops::scope::Site;
 use crate::ops::session::prune::prune;
@@ -151,7 +150,7 @@ fn notes_of(registry: &Registry, volume: &str) -> Result<Option<Dir>> {
 }
 
 /// The id of a folder by its path below its scope.
-pub fn id_at(place: &str) -> Option<Uuid> {
+fn id_at(place: &str) -> Option<Uuid> {
     let digits = match place.split_once('/') {
         Some((".staging" | ".trash", digits)) => digits.to_owned(),
         _ => place.replace('/', ""),
@@ -243,12 +242,17 @@ fn forget(state: &State<'_>, key: &str) -> Result<Plan> {
     purge::finish(state.registry, &folder)
 }
 
-/// The limit that the storage holds, in bytes, where it tells it.
-fn held(volume: &VolumeAt, scope: ScopeAt<'_>) -> Option<u64> {
-    if !volume.storage.driver.limits_scopes() || !quota::is_set_here(&volume.storage) {
-        return None;
+/// A scope that only the storage tells of, with the limit that it holds.
+fn held(volume: &VolumeAt, scope: ScopeAt<'_>) -> Scope {
+    let tells = volume.storage.driver.limits_scopes() && quota::is_set_here(&volume.storage);
+    let limit = if tells { volume.driver().read_one(&scope).ok().and_then(|read| read.limit) } else { None };
+    Scope {
+        limit,
+        source: if limit.is_some() { LimitSource::Set } else { LimitSource::None },
+        kernel_id: scope.kernel_id,
+        present: true,
+        extra: Default::default(),
     }
-    volume.driver().read(&volume.path, &[scope]).ok()?.pop()?.ok()?.limit
 }
 
 /// Records a scope that is there: as its sidecar says, else with the limit that the storage holds. A limit that the registry
@@ -258,26 +262,13 @@ fn record_scope(registry: &Registry, key: &str, plan: &mut Plan) -> Result<()> {
     let volume = &site.place.volume;
     let told = note::of_scope_itself(notes_of(registry, &volume.name)?.as_ref(), &site.place.dir)?;
     let told = told.map(|told| told.scope);
-    let unlimited = Scope {
-        limit: None,
-        source: LimitSource::None,
-        kernel_id: None,
-        present: true,
-        extra: Default::default(),
-    };
-    let kept = registry.get::<Scope>(key)?.filter(|record| record.source == LimitSource::Set);
-    let is_new = kept.is_none() && told.is_none();
-    let mut record = kept.or_else(|| told.clone()).unwrap_or(unlimited);
-    record.present = true;
-    record.kernel_id = match told.and_then(|told| told.kernel_id) {
+    let kernel_id = match told.as_ref().and_then(|told| told.kernel_id) {
         None => number_of(volume, &site.place.dir)?,
         told => told,
     };
-    if is_new {
-        let at = ScopeAt { kernel_id: record.kernel_id, ..site.place.at() };
-        record.limit = held(volume, at);
-        record.source = if record.limit.is_some() { LimitSource::Set } else { LimitSource::None };
-    }
+    let kept = registry.get::<Scope>(key)?.filter(|record| record.source == LimitSource::Set);
+    let of_storage = || held(volume, ScopeAt { kernel_id, ..site.place.at() });
+    let record = Scope { present: true, kernel_id, ..kept.or(told).unwrap_or_else(of_storage) };
     if let Some(id) = record.kernel_id {
         let of_volume = |other: &str| split_scope_key(other).is_some_and(|(_, name)| name == volume.name);
         let taken = |(other, scope): &(String, Scope)| {
@@ -310,37 +301,10 @@ pub fn number_of(at: &VolumeAt, dir: &str) -> Result<Option<u64>> {
     }
     let scope = ScopeAt { volume: &at.path, dir, kernel_id: None, folders: at.folders };
     let top = at.open()?.open_beneath(Path::new(dir))?;
-    driver.number_of(&scope, &folders_in(&top)?)
-}
-
-/// The paths of what lies in the places of folders in a scope.
-pub fn folders_in(top: &Dir) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let list = |below: &Path, length: usize| -> Result<Vec<PathBuf>> {
-        let dir = match top.open_beneath(below) {
-            Err(e) if matches!(e.errno(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)) => {
-                return Ok(Vec::new());
-            }
-            dir => dir?,
-        };
-        let names = dir.names()?.into_iter().filter(|name| name.to_str().is_some_and(|n| digits(n, length)));
-        let mut dirs = Vec::new();
-        for name in names {
-            let stat = dir.stat(&name)?;
-            if stat.is_some_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR) {
-                dirs.push(below.join(name));
-            }
-        }
-        Ok(dirs)
-    };
-    found.extend(list(Path::new(".trash"), 32)?);
-    for first in list(Path::new("."), 2)? {
-        let first = first.strip_prefix(".").unwrap_or(&first);
-        for second in list(first, 2)? {
-            found.extend(list(&second, 28)?);
-        }
-    }
-    Ok(found)
+    // What is in staging may be on its way from another scope.
+    let folders = layout::folders(&top)?.into_iter().filter(|(_, place)| *place != Place::Staging);
+    let paths: Vec<PathBuf> = folders.map(|(digits, place)| place.path(&digits)).collect();
+    driver.number_of(&scope, &paths)
 }
 
 /// The lines of a plan for long work.

@@ -5,7 +5,7 @@ use crate::domain::error::Result;
 use crate::domain::finding::Finding;
 use crate::host::apart;
 use crate::ops::State;
-use crate::plan::owners::{COPIES, Carriers, Copy, carriers, copy_on};
+use crate::plan::owners::{COPIES, Carriers, Copy, carriers, copy_on, essence};
 use crate::plan::{VolumeAt, look};
 
 /// Looks at the volumes that `is_looked_at`. Of those that depend on other hosts it is enough that one volume of all has it:
@@ -15,7 +15,8 @@ pub fn look(state: &State<'_>, is_looked_at: impl Fn(&str) -> bool) -> Result<Ve
     let mine = local.len();
     let all: Vec<(usize, VolumeAt)> = local.into_iter().chain(distant).enumerate().collect();
     let all: Vec<(usize, VolumeAt)> = all.into_iter().filter(|(_, at)| is_looked_at(&at.name)).collect();
-    let seen = apart::each(&all, look::SILENCE, |(_, at)| copy_on(at, state.registry).ok())?;
+    let wanted = essence(state.registry)?;
+    let seen = apart::each(&all, look::SILENCE, |(_, at)| copy_on(at, state.registry, &wanted).ok())?;
     let is_current = |seen: &Option<Option<(Copy, bool)>>| matches!(seen, Some(Some((Copy::Current, _))));
     let is_somewhere = seen.iter().any(is_current);
     let mut found = Vec::new();

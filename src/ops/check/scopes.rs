@@ -5,14 +5,16 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use super::disk::{Disk, digits, is_dir};
+use super::disk::{Disk, is_dir};
 use super::found::{Found, Mend};
 use super::mend;
 use crate::domain::error::Result;
 use crate::domain::finding::Finding;
 use crate::domain::owner::Owner;
 use crate::domain::record::Scope;
+use crate::domain::text::shell_path;
 use crate::host::dir::Dir;
+use crate::ops::layout::{self, Place, is_hex};
 use crate::ops::sidecar::note;
 
 impl Disk<'_> {
@@ -25,7 +27,7 @@ impl Disk<'_> {
     ) -> Result<BTreeSet<String>> {
         let mut dirs = BTreeSet::new();
         for name in top.names()? {
-            let Some(dir) = name.to_str().filter(|name| digits(name, 32)) else { continue };
+            let Some(dir) = name.to_str().filter(|name| is_hex(name, 32)) else { continue };
             dirs.insert(dir.to_owned());
             if looked_at.contains(dir) {
                 continue;
@@ -100,8 +102,9 @@ impl Disk<'_> {
     /// name, and nobody may take the folders for lost.
     fn holds_known(&mut self, path: &Path, top: &Dir, dir: &str) -> Result<bool> {
         let mut owners: BTreeMap<Owner, Vec<Uuid>> = BTreeMap::new();
-        let places = mend::folders_in(&top.open_dir(dir)?)?;
-        for id in places.iter().filter_map(|place| mend::id_at(place.to_str()?)) {
+        let folders = layout::folders(&top.open_dir(dir)?)?.into_iter();
+        let settled = folders.filter(|(_, place)| *place != Place::Staging);
+        for id in settled.filter_map(|(digits, _)| Uuid::parse_str(&digits).ok()) {
             if let Some(folder) = self.known.folder(id).filter(|folder| folder.record.volume == self.at.name)
             {
                 owners.entry(folder.owner.clone()).or_default().push(id);
@@ -118,8 +121,8 @@ impl Disk<'_> {
                     1 => format!(
                         "if that is the quota scope {} under another name: mv -T {} {}",
                         owner.scope_key(&self.at.name),
-                        path.display(),
-                        place.display()
+                        shell_path(path),
+                        shell_path(&place)
                     ),
                     _ => "move it there".to_owned(),
                 };

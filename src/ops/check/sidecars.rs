@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::disk::{Disk, digits, is_dir};
+use super::disk::{Disk, is_dir};
 use super::found::{Found, Mend};
 use crate::domain::error::Result;
 use crate::domain::finding::Finding;
 use crate::domain::record::{Record, Scope, VFolder, Volume};
 use crate::host::dir::Dir;
 use crate::host::files;
+use crate::ops::layout::is_hex;
 use crate::ops::scope::{self, Site};
 use crate::ops::sidecar;
 use crate::ops::sidecar::note::{self, END, MOST};
@@ -97,7 +98,7 @@ impl Disk<'_> {
         let Some(dir) = dir else { return Ok(()) };
         for file in there {
             let name = file.trim_start_matches('.').trim_end_matches(".new").trim_end_matches(END);
-            let id = digits(name, 32).then(|| Uuid::parse_str(name).ok()).flatten();
+            let id = is_hex(name, 32).then(|| Uuid::parse_str(name).ok()).flatten();
             match id {
                 Some(id) if self.seen.contains(&id) || self.known.is_worked_on(id) => {}
                 None if name != "scope" => {
@@ -190,7 +191,7 @@ impl Disk<'_> {
         let present = scope::present(self.registry, &self.at.name, volume)?;
         let recorded: BTreeSet<String> = present.into_iter().map(|(site, _)| site.place.dir).collect();
         for name in notes.names()? {
-            let Some(dir) = name.to_str().filter(|name| digits(name, 32)) else { continue };
+            let Some(dir) = name.to_str().filter(|name| is_hex(name, 32)) else { continue };
             if !dirs.contains(dir) && !recorded.contains(dir) {
                 self.left_note(&notes.join(dir), dir, "scope");
             }

@@ -53,5 +53,5 @@ pub(super) fn throw_away(way: &Way, progress: &dyn Progress) -> Result<()> {
 
 /// True where a limit or the disk was full.
 pub(super) fn is_full(error: &Error) -> bool {
-    matches!(error.details.get("errno").and_then(|name| name.as_str()), Some("ENOSPC" | "EDQUOT"))
+    error.is_of(&["ENOSPC", "EDQUOT"])
 }

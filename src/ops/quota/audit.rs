@@ -196,8 +196,11 @@ fn ids_of_registry(state: &State<'_>) -> Result<HashSet<u64>> {
     Ok(ids)
 }
 
-/// Plain directories in the place of folders that the storage can charge.
+/// Plain directories in the place of folders that are subvolumes.
 fn plain_directories(state: &State<'_>, site: &Site, found: &mut Vec<Audited>) -> Result<()> {
+    if site.place.volume.folders != Folders::Subvolume {
+        return Ok(());
+    }
     let (driver, top) = (site.place.volume.driver(), site.place.open()?);
     let mut places = HashMap::new();
     for (key, folder) in scope::folders(state.registry, &site.place.owner, &site.place.volume.name)? {

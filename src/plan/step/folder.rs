@@ -65,8 +65,7 @@ pub(super) fn restore_access(scope: &ScopePlace, top: Top<'_>, from: (u32, u32, 
 
 /// Whether an error of an open means that the directory is not there any more, or that something is mounted over it.
 fn is_another(error: &Error) -> bool {
-    let errno = error.details.get("errno").and_then(|name| name.as_str());
-    matches!(errno, Some("ENOENT" | "ENOTDIR" | "ELOOP" | "EXDEV"))
+    error.is_of(&["ENOENT", "ENOTDIR", "ELOOP", "EXDEV"])
 }
 
 /// Makes the entries of a directory, and of those above it up to `top`, durable.

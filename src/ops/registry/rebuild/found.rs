@@ -12,19 +12,12 @@ use crate::domain::error::{Error, Result};
 use crate::domain::record::Volume;
 use crate::host::dir::Dir;
 use crate::host::{apart, files};
+use crate::ops::layout::{self, Place, hex_names, is_hex, is_nothing};
 use crate::ops::sidecar::note::{FolderNote, Marker, ScopeNote, read};
 use crate::plan::{VolumeAt, look, owners};
 use crate::quota::{self, ScopeAt};
 use crate::registry::Registry;
 use crate::registry::root::{FILE, MARKER, PRIVATE};
-
-/// Where in its scope a folder lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Place {
-    Home,
-    Trash,
-    Staging,
-}
 
 /// A folder, by its directory, its sidecar or both.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -105,12 +98,6 @@ impl Site {
     pub fn rank(&self) -> (u64, bool) {
         (self.marker.generation, Path::new(&self.marker.volume.path) == self.path)
     }
-}
-
-/// True where an error only says that there is nothing of the kind.
-fn is_nothing(error: &Error) -> bool {
-    let errno = error.details.get("errno").and_then(|errno| errno.as_str());
-    errno.is_some_and(|errno| ["ENOENT", "ENOTDIR", "ELOOP"].contains(&errno))
 }
 
 /// True where the storage did not hand out a file: not where it means nothing, or is none.
@@ -248,48 +235,10 @@ fn sidecars(dir: &Dir, scope: &mut FoundScope, contents: &mut Contents) -> Resul
 }
 
 fn folders(top: &Dir, scope: &mut FoundScope) -> Result<()> {
-    let mut note = |digits: String, place: Place| {
+    for (digits, place) in layout::folders(top)? {
         scope.folders.entry(digits).or_default().places.push(place);
-    };
-    for (name, place) in [(".trash", Place::Trash), (".staging", Place::Staging)] {
-        if let Some(dir) = beneath(top, name)? {
-            hex_names(&dir, 32)?.into_iter().for_each(|digits| note(digits, place));
-        }
-    }
-    for first in hex_names(top, 2)? {
-        let Some(above) = beneath(top, &first)? else { continue };
-        for second in hex_names(&above, 2)? {
-            let Some(dir) = beneath(&above, &second)? else { continue };
-            for rest in hex_names(&dir, 28)? {
-                note(format!("{first}{second}{rest}"), Place::Home);
-            }
-        }
     }
     Ok(())
-}
-
-/// A directory of vfadm's own; `None` where there is none.
-fn beneath(dir: &Dir, name: &str) -> Result<Option<Dir>> {
-    match dir.open_beneath(Path::new(name)).map_err(Error::from) {
-        Err(error) if is_nothing(&error) => Ok(None),
-        dir => dir.map(Some),
-    }
-}
-
-/// The directories whose names are so many hexadecimal digits.
-fn hex_names(dir: &Dir, digits: usize) -> Result<Vec<String>> {
-    let names = dir.names()?.into_iter().filter_map(|name| name.into_string().ok());
-    let mut found = Vec::new();
-    for name in names.filter(|name| is_hex(name, digits)) {
-        if dir.stat(&name)?.is_some_and(|stat| stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR) {
-            found.push(name);
-        }
-    }
-    Ok(found)
-}
-
-fn is_hex(name: &str, digits: usize) -> bool {
-    name.len() == digits && name.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// The number of each scope of which no sidecar tells it, by what the kernel charges.
@@ -300,15 +249,9 @@ fn numbers(at: &VolumeAt, contents: &mut Contents) {
             continue;
         }
         let paths = scope.folders.iter().flat_map(|(digits, folder)| {
-            let path = |place: &Place| match place {
-                Place::Home => {
-                    Some(PathBuf::from(format!("{}/{}/{}", &digits[..2], &digits[2..4], &digits[4..])))
-                }
-                Place::Trash => Some(Path::new(".trash").join(digits)),
-                // On its way from another scope.
-                Place::Staging => None,
-            };
-            folder.places.iter().filter_map(path).collect::<Vec<_>>()
+            // What is in staging may be on its way from another scope.
+            let here = folder.places.iter().filter(|place| **place != Place::Staging);
+            here.map(|place| place.path(digits))
         });
         let paths: Vec<PathBuf> = paths.collect();
         let read = at.driver().number_of(&place(at, dir, scope), &paths);

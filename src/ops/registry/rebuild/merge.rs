@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use super::found::{Contents, FoundFolder, FoundScope, Place};
+use super::found::{Contents, FoundFolder, FoundScope};
 use super::owners::Owners;
 use crate::domain::error::Result;
 use crate::domain::name;
@@ -14,6 +14,7 @@ use crate::domain::owner::{Owner, split_scope_key};
 use crate::domain::permission::Level;
 use crate::domain::record::{LimitSource, Record, Scope, Status, VFolder, Volume};
 use crate::domain::size::Limit;
+use crate::ops::layout::Place;
 use crate::ops::sidecar::note::{FolderNote, Marker};
 use crate::plan::VolumeAt;
 use crate::registry::{Change, Registry, now};
